@@ -1,0 +1,84 @@
+package placement
+
+// Room is how full a node is.
+type Room struct {
+	Capacity Resources `json:"capacity"` // after the system's reserve
+	Promised Resources `json:"promised"` // sum of the needs of all copies not proven gone
+	Used     Resources `json:"used"`     // measured
+	Copies   int       `json:"copies"`
+}
+
+// Free is what is not promised.
+func (r Room) Free() Resources { return r.Capacity.Minus(r.Promised) }
+
+// NodeState is how well a node is heard.
+type NodeState string
+
+// The states of a node, as users read them.
+const (
+	NodeReady    NodeState = "ready"
+	NodeSuspect  NodeState = "suspect"  // not heard for 15 s, or one of its two processes is missing: no new work
+	NodeSilent   NodeState = "silent"   // longer, but not yet given up
+	NodeLost     NodeState = "lost"     // its placements were put back into the queue
+	NodeDraining NodeState = "draining" // takes no new work, by an operator's word
+	NodeGivenUp  NodeState = "given-up" // by an operator's word: as lost, at once, until it registers again
+)
+
+// NodeStatus is one node as people see it, and as the broadcaster samples it.
+type NodeStatus struct {
+	Node     NodeID            `json:"node"`
+	State    NodeState         `json:"state"`
+	Address  string            `json:"address"` // host name or IP, without port
+	Labels   map[string]string `json:"labels,omitempty"`
+	Room     Room              `json:"room"`
+	Agent    bool              `json:"agent"`    // agentd is connected
+	Hostinfo bool              `json:"hostinfo"` // hostinfod is connected
+	Silent   Millis            `json:"silent"`   // since the last word from either
+	Alarms   []string          `json:"alarms,omitempty"`
+	Unknown  []string          `json:"unknown,omitempty"` // containers of placements the ledger does not know: quarantined
+}
+
+// Reason says why a node passes on an offer, or why something failed.
+type Reason struct {
+	Code string `json:"code"`           // one of the Reason codes
+	Need string `json:"need,omitempty"` // what was asked for, with its unit
+	Have string `json:"have,omitempty"` // what there is, with its unit; for ha_token and ports: who holds it
+	Text string `json:"text,omitempty"` // anything more, one line
+}
+
+// Codes of reasons. A lasting one holds until something changes on the node or
+// in the request, so that the same node is not asked again in the same chain.
+const (
+	ReasonCPU      = "cpu"
+	ReasonMemory   = "memory"
+	ReasonDisk     = "disk"
+	ReasonHAToken  = "ha_token"
+	ReasonNode     = "node"        // another node is asked for
+	ReasonHostPort = "host_port"   // taken on this node's address
+	ReasonListen   = "listen_port" // taken in the shared net container
+	ReasonLock     = "lock"        // another node took it first
+	ReasonHeld     = "held"        // this node has a copy of the placement already
+	ReasonDraining = "draining"
+	ReasonStarting = "starting" // the agent is not registered yet
+	ReasonDaemon   = "daemon"   // the owner's dockerd does not come up
+	ReasonImage    = "image"    // cannot be pulled
+	ReasonStart    = "start"    // Docker refused to create or start it
+	ReasonSilence  = "silence"  // no answer in time
+)
+
+// String is "memory: need 2 GiB, have 1.2 GiB (text)".
+func (r Reason) String() string {
+	s := r.Code
+	switch {
+	case r.Need != "" && r.Have != "":
+		s += ": need " + r.Need + ", have " + r.Have
+	case r.Need != "":
+		s += ": need " + r.Need
+	case r.Have != "":
+		s += ": " + r.Have
+	}
+	if r.Text != "" {
+		s += ": " + r.Text
+	}
+	return s
+}
