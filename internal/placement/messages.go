@@ -165,3 +165,23 @@ type ReportAnswer struct {
 	Mark   Mark `json:"mark"`
 	Resend bool `json:"resend"` // the digest of Same is not known here: send the listing
 }
+
+// Hello opens hostinfod's link.
+type Hello struct {
+	V       int    `json:"v"` // [Format]
+	Cluster string `json:"cluster"`
+	Node    NodeID `json:"node"`
+}
+
+// Roles of the two processes of a node.
+const (
+	RoleAgent    = "agent"
+	RoleHostinfo = "hostinfo"
+)
+
+// Beat says that a process of a node lives. It is sent each second on its link.
+type Beat struct {
+	Cluster string `json:"cluster"`
+	Node    NodeID `json:"node"`
+	Role    string `json:"role"`
+}
