@@ -27,6 +27,9 @@ type Submitted struct {
 	Added     []Replica `json:"added,omitempty"`
 	Changed   []Replica `json:"changed,omitempty"` // replaced one by one
 	Removed   []Replica `json:"removed,omitempty"`
+	// Digests names the request of each service, by its name: a replica is up
+	// to date when its wanted life's Status bears it.
+	Digests map[string]string `json:"digests,omitempty"`
 }
 
 // State is where a placement is in its life.
@@ -78,6 +81,7 @@ type Status struct {
 	Node     NodeID    `json:"node,omitempty"`
 	Address  string    `json:"address,omitempty"` // of the node
 	Epoch    Epoch     `json:"epoch,omitempty"`
+	Digest   string    `json:"digest"` // of its request
 	Image    string    `json:"image"`
 	Ports    []Port    `json:"ports,omitempty"`
 	Needs    Resources `json:"needs"`

@@ -1,0 +1,79 @@
+# Longshore. `make help` lists what can be made.
+
+SHELL := /bin/bash
+export PATH := $(PATH):/usr/sbin:/sbin
+export GOTOOLCHAIN := local
+export GOFLAGS ?= -buildvcs=false
+
+GO       := scripts/go
+BIN      := bin
+PROGRAMS := schedctl broadcasterd agentd hostinfod
+LINTER   := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+.DEFAULT_GOAL := all
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+.PHONY: all
+all: build vet test ## build, vet and test
+
+.PHONY: setup
+setup: ## install what a bare Debian 12 lacks (as root)
+	@scripts/setup
+
+.PHONY: setup-test
+setup-test: ## the same, and what the tests need
+	@scripts/setup --test
+
+.PHONY: build
+build: setup ## build the programs into bin/
+	@mkdir -p $(BIN)
+	@CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/ $(addprefix ./cmd/,$(PROGRAMS))
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $(BIN)/longshore-pause ./cmd/pause
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $(BIN)/hello ./examples/hello
+
+.PHONY: demo
+demo: build ## a 3-node cluster on this machine, a demo app on it, all of it gone again (KEEP=1: left up)
+	@scripts/demo
+
+.PHONY: dev
+dev: build ## a 3-node cluster on this machine, until Ctrl-C
+	@$(BIN)/schedctl dev
+
+.PHONY: test
+test: setup-test build ## unit, conformance and architecture tests with the race detector, on real components
+	@$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -vE '/test/(e2e|faults|bench)')
+
+.PHONY: e2e
+e2e: setup-test build ## the short end-to-end runs: whole clusters of real processes
+	@$(GO) test -count=1 -timeout 15m -v ./test/e2e/...
+
+.PHONY: faults
+faults: setup-test build ## the short fault run (FAULTS=n: so many faults)
+	@$(GO) test -count=1 -timeout 25m -v ./test/faults/...
+
+.PHONY: bench
+bench: setup-test build ## speed, as ratios against a baseline of the same run
+	@$(GO) test -run '^$$' -bench . -benchtime 1x -count=1 -timeout 30m ./test/bench/...
+
+.PHONY: fresh
+fresh: ## time from clone to the end of make demo in a debootstrap root, twice
+	@scripts/fresh
+
+.PHONY: vet
+vet: ## go vet
+	@$(GO) vet ./...
+
+.PHONY: lint
+lint: setup-test ## golangci-lint, shellcheck
+	@$(GO) run $(LINTER) run ./...
+	@shellcheck scripts/go scripts/setup scripts/demo scripts/fresh .ci/run
+
+.PHONY: fmt
+fmt: ## gofumpt and gci
+	@$(GO) run $(LINTER) fmt ./...
+
+.PHONY: clean
+clean: ## remove what was built
+	@rm -rf $(BIN)
