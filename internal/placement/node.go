@@ -1,5 +1,7 @@
 package placement
 
+import "strings"
+
 // Room is how full a node is.
 type Room struct {
 	Capacity Resources `json:"capacity"` // after the system's reserve
@@ -64,12 +66,17 @@ const (
 	ReasonImage    = "image"    // cannot be pulled
 	ReasonStart    = "start"    // Docker refused to create or start it
 	ReasonSilence  = "silence"  // no answer in time
+	ReasonBusy     = "busy"     // the node works on as many placements as it can
+	ReasonBind     = "bind"     // the ledger said no
 )
 
-// String is "memory: need 2 GiB, have 1.2 GiB (text)".
+// String is "memory: need 2 GiB, have 1.2 GiB: text", or "ha_token web held by
+// alice/shop/web/1" where Have says who holds what is needed.
 func (r Reason) String() string {
 	s := r.Code
 	switch {
+	case r.Need != "" && strings.HasPrefix(r.Have, "held by "):
+		s += " " + r.Need + " " + r.Have
 	case r.Need != "" && r.Have != "":
 		s += ": need " + r.Need + ", have " + r.Have
 	case r.Need != "":
