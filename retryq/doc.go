@@ -1,0 +1,3 @@
+// Package retryq is the ledger: it remembers what every placement wants and
+// who may run it.
+package retryq
