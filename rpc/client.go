@@ -1,0 +1,301 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// errProtocol is the root of what a peer's answer should not have been.
+var errProtocol = errors.New("rpc: peer broke the protocol")
+
+// outgoing is a channel that we opened: one call, or one stream. The link's
+// mutex guards it.
+type outgoing struct {
+	link   *Link
+	id     string
+	method string
+	pulse  pulse
+
+	queue  []event       // arrived, not yet taken
+	ready  chan struct{} // one token: something changed
+	ended  bool          // the last event arrived, or err is set
+	err    error         // why nothing more will arrive
+	credit int           // items the peer may send that we have not taken yet
+}
+
+// request opens a channel and sends the call.
+func (l *Link) request(ctx context.Context, method string, args []any) (*outgoing, error) {
+	if ctx.Err() != nil {
+		return nil, ctxError(ctx)
+	}
+	var left int64
+	if d, ok := ctx.Deadline(); ok {
+		left = max(1, time.Until(d).Milliseconds())
+	}
+	c := &outgoing{link: l, id: l.newID(), method: method, ready: make(chan struct{}, 1), credit: 1}
+	e := l.svc.pool.get()
+	defer l.svc.pool.put(e)
+	e.event(c.id, nil, left, method)
+	if err := e.list(args...); err != nil {
+		return nil, err
+	}
+	if err := e.seal(); err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	l.mu.Lock()
+	if l.err != nil {
+		defer l.mu.Unlock()
+		return nil, l.err
+	}
+	l.calls[c.id] = c
+	l.enrol(&c.pulse, c, now)
+	l.mu.Unlock()
+	if err := l.transmit([][]byte{nil}, e); err != nil {
+		c.abandon(err, false)
+		return nil, err
+	}
+	return c, nil
+}
+
+// address is where heartbeats and the like of this channel go.
+func (c *outgoing) address() ([][]byte, []byte) {
+	raw := make([]byte, 0, 2+len(c.id))
+	raw = append(raw, 0xc4, byte(len(c.id)))
+	return [][]byte{nil}, append(raw, c.id...)
+}
+
+// lose ends the channel; the mutex is held.
+func (c *outgoing) lose(err error) {
+	delete(c.link.calls, c.id)
+	c.end(err)
+}
+
+// end marks the channel as over; the mutex is held.
+func (c *outgoing) end(err error) {
+	if !c.ended {
+		c.ended, c.err = true, err
+		c.signal()
+	}
+}
+
+func (c *outgoing) signal() {
+	select {
+	case c.ready <- struct{}{}:
+	default:
+	}
+}
+
+// arrive takes one event of the peer; the mutex is held.
+func (c *outgoing) arrive(e event) {
+	switch e.name {
+	case eventBeat, eventMore, eventCancel:
+		return // a client sends no stream, so it needs no credit
+	}
+	if len(c.queue) > c.link.svc.Slots {
+		c.link.wheel.remove(&c.pulse)
+		c.lose(fmt.Errorf("%w: it sends more than it may", errProtocol))
+		return
+	}
+	c.queue = append(c.queue, e)
+	if e.name != eventStream {
+		delete(c.link.calls, c.id)
+		c.link.wheel.remove(&c.pulse)
+		c.ended = true
+	}
+	c.signal()
+}
+
+// abandon ends the channel from our side: nothing queued will be taken. With
+// tell, the peer's handler is cancelled at once.
+func (c *outgoing) abandon(err error, tell bool) {
+	c.link.mu.Lock()
+	open := !c.ended
+	if open {
+		delete(c.link.calls, c.id)
+		c.link.wheel.remove(&c.pulse)
+		c.end(err)
+	}
+	if c.err == nil {
+		c.err = err
+	}
+	c.queue = nil
+	c.link.mu.Unlock()
+	if open && tell {
+		envelope, id := c.address()
+		_ = c.link.emit(envelope, id, eventCancel) // the link is down: so is the handler
+	}
+}
+
+// take returns the next event, or why there is none. ok is false when it must
+// be waited for.
+func (c *outgoing) take() (e event, ok bool, err error) {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	if len(c.queue) > 0 {
+		e, c.queue = c.queue[0], c.queue[1:]
+		c.credit--
+		return e, true, nil
+	}
+	return event{}, false, c.err
+}
+
+// Call calls method of the other end and stores what it returns in result,
+// unless that is nil. An error of the method is a *RemoteError. When ctx ends,
+// the remote handler's context ends too, at once; its deadline travels along.
+// There is no other time limit than that of heartbeats: a peer that is alive
+// may take its time. After an ErrLostRemote or a timeout the method may have
+// run or not.
+func (l *Link) Call(ctx context.Context, method string, result any, args ...any) error {
+	c, err := l.request(ctx, method, args)
+	if err != nil {
+		return fmt.Errorf("call %s: %w", method, err)
+	}
+	for {
+		e, ok, err := c.take()
+		switch {
+		case err != nil:
+			return fmt.Errorf("call %s: %w", method, err)
+		case ok:
+			defer c.abandon(ErrClosed, true) // of no effect, unless it streams
+			return c.result(e, result)
+		}
+		select {
+		case <-c.ready:
+		case <-ctx.Done():
+			err := ctxError(ctx)
+			c.abandon(err, true)
+			return fmt.Errorf("call %s: %w", method, err)
+		}
+	}
+}
+
+// result decodes the answer of a call.
+func (c *outgoing) result(e event, into any) error {
+	if e.name != eventOK {
+		return c.failure(e)
+	}
+	if e.argsErr != nil {
+		return fmt.Errorf("call %s: result: %w", c.method, e.argsErr)
+	}
+	values, ok := elements(e.args)
+	if !ok || len(values) != 1 {
+		return fmt.Errorf("call %s: %w: OK without exactly one result", c.method, errProtocol)
+	}
+	if err := unmarshal(values[0], into); err != nil {
+		return fmt.Errorf("call %s: result: %w", c.method, err)
+	}
+	return nil
+}
+
+// failure is the error that an event other than the hoped for means.
+func (c *outgoing) failure(e event) error {
+	if e.name != eventErr {
+		return fmt.Errorf("call %s: %w: it answered %.40q", c.method, errProtocol, e.name)
+	}
+	if e.argsErr != nil {
+		return fmt.Errorf("call %s: error: %w", c.method, e.argsErr)
+	}
+	var remote RemoteError
+	values, _ := elements(e.args)
+	for i, into := range []*string{&remote.Name, &remote.Message, &remote.Traceback} {
+		if i < len(values) {
+			_ = unmarshal(values[i], into) // what is no text stays empty
+		}
+	}
+	return &remote
+}
+
+// Stream is a sequence of items that the other end sends. One goroutine at a
+// time may call Next; Close may come from any.
+type Stream struct {
+	c     *outgoing
+	stop  func() bool // unhooks the context
+	begun bool
+}
+
+// Stream calls a method that sends items. It returns as soon as the request is
+// sent. When ctx ends, so does the stream, and the remote handler at once; a
+// deadline of ctx bounds the whole stream. Close it when done.
+func (l *Link) Stream(ctx context.Context, method string, args ...any) (*Stream, error) {
+	c, err := l.request(ctx, method, args)
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", method, err)
+	}
+	stop := context.AfterFunc(ctx, func() { c.abandon(ctxError(ctx), true) })
+	return &Stream{c: c, stop: stop}, nil
+}
+
+// Next blocks until there is an item and stores it in into, unless that is
+// nil. It returns io.EOF when the method has returned, its error as a
+// *RemoteError, and the same again when called again. Not calling it makes the
+// method wait: it is at most 100 items ahead.
+func (s *Stream) Next(into any) error {
+	s.ask()
+	for {
+		e, ok, err := s.c.take()
+		if err != nil && (err == io.EOF || errors.As(err, new(*RemoteError))) {
+			return err
+		}
+		if err != nil {
+			return fmt.Errorf("stream %s: %w", s.c.method, err)
+		}
+		if ok {
+			return s.item(e, into)
+		}
+		<-s.c.ready
+	}
+}
+
+// ask gives the peer new credit from the second item on, when it has used
+// half: that is how stock clients do it.
+func (s *Stream) ask() {
+	if !s.begun {
+		s.begun = true
+		return
+	}
+	l := s.c.link
+	l.mu.Lock()
+	n := l.svc.Slots - s.c.credit
+	more := !s.c.ended && s.c.credit < l.svc.Slots/2+l.svc.Slots%2
+	if more {
+		s.c.credit += n
+	}
+	l.mu.Unlock()
+	if more {
+		envelope, id := s.c.address()
+		_ = l.emit(envelope, id, eventMore, n) // if the link is down, take says so
+	}
+}
+
+// item decodes one event of the stream.
+func (s *Stream) item(e event, into any) error {
+	if e.name == eventStream {
+		err := e.argsErr
+		if err == nil {
+			err = unmarshal(e.args, into)
+		}
+		if err != nil {
+			return fmt.Errorf("stream %s: item: %w", s.c.method, err)
+		}
+		return nil
+	}
+	err := io.EOF
+	if e.name != eventDone {
+		err = s.c.failure(e)
+	}
+	s.stop()
+	s.c.abandon(err, false)
+	return err
+}
+
+// Close ends the stream; the remote handler's context ends at once. Next then
+// fails with ErrClosed. Further calls do nothing. The error is always nil.
+func (s *Stream) Close() error {
+	s.stop()
+	s.c.abandon(ErrClosed, true)
+	return nil
+}

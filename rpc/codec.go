@@ -1,0 +1,138 @@
+package rpc
+
+import (
+	"bytes"
+	"fmt"
+	"sync"
+
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+// encoder is a msgpack encoder with its buffer: one event at a time.
+type encoder struct {
+	buf bytes.Buffer
+	enc *msgpack.Encoder
+}
+
+// encoders keeps encoders between events, without the buffers of big ones.
+type encoders struct{ pool sync.Pool }
+
+func (p *encoders) get() *encoder {
+	if e, ok := p.pool.Get().(*encoder); ok {
+		return e
+	}
+	return &encoder{enc: msgpack.NewEncoder(nil)}
+}
+
+func (p *encoders) put(e *encoder) {
+	if e.buf.Cap() <= 64<<10 {
+		p.pool.Put(e)
+	}
+}
+
+// event starts an event; values follow, then seal.
+func (e *encoder) event(id string, responseTo []byte, deadline int64, name string) {
+	e.buf.Reset()
+	e.buf.Write(appendHeader(e.buf.AvailableBuffer(), id, responseTo, deadline, name))
+	e.enc.Reset(&e.buf)
+	e.enc.SetCustomStructTag("json")
+	e.enc.UseCompactInts(true)
+	e.enc.SetSortMapKeys(true)
+}
+
+// list writes the args of most events: an array of values.
+func (e *encoder) list(values ...any) error {
+	if err := e.enc.EncodeArrayLen(len(values)); err != nil {
+		return err
+	}
+	for _, v := range values {
+		if err := e.value(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// value writes one value. A panic of a value's own marshaller is an error.
+func (e *encoder) value(v any) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("encode %T: %v", v, r)
+		}
+	}()
+	if err := e.enc.Encode(v); err != nil {
+		return fmt.Errorf("encode %T: %w", v, err)
+	}
+	return nil
+}
+
+// seal ends the event, held to the same bounds as what we receive: what the
+// peer would refuse fails here, with a reason.
+func (e *encoder) seal() error {
+	b := e.buf.Bytes()
+	if len(b) > MaxFrame {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(b), MaxFrame)
+	}
+	s := scanner{outgoing: true}
+	if _, err := s.value(b, 0); err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	return nil
+}
+
+// unmarshal decodes one scanned value. Into an *any, whole numbers come as
+// int64 or uint64, text as string, bin as []byte.
+func unmarshal(b []byte, into any) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("decode: %v", r)
+		}
+	}()
+	if into == nil {
+		return nil
+	}
+	dec := msgpack.GetDecoder()
+	defer msgpack.PutDecoder(dec)
+	dec.Reset(bytes.NewReader(b))
+	dec.SetCustomStructTag("json")
+	if err := dec.Decode(into); err != nil {
+		return err
+	}
+	if p, ok := into.(*any); ok {
+		*p = plain(*p)
+	}
+	return nil
+}
+
+// plain widens the numbers of a decoded tree to int64 and uint64.
+func plain(v any) any {
+	switch x := v.(type) {
+	case int8:
+		return int64(x)
+	case int16:
+		return int64(x)
+	case int32:
+		return int64(x)
+	case uint8:
+		return int64(x)
+	case uint16:
+		return int64(x)
+	case uint32:
+		return int64(x)
+	case uint64:
+		if x <= 1<<63-1 {
+			return int64(x)
+		}
+	case float32:
+		return float64(x)
+	case []any:
+		for i := range x {
+			x[i] = plain(x[i])
+		}
+	case map[string]any:
+		for k := range x {
+			x[k] = plain(x[k])
+		}
+	}
+	return v
+}

@@ -1,0 +1,2 @@
+// Package rpc is ZeroRPC, protocol version 3, in Go.
+package rpc

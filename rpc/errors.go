@@ -1,0 +1,87 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Errors that callers branch on.
+var (
+	// ErrLostRemote: the connection broke, or the peer missed two heartbeats.
+	// What was asked may or may not have been done.
+	ErrLostRemote = errors.New("rpc: lost remote")
+	// ErrClosed: this end closed the link, stream or listener.
+	ErrClosed = errors.New("rpc: closed")
+	// ErrTimeout: the caller's deadline passed first. Such errors are also
+	// context.DeadlineExceeded.
+	ErrTimeout = errors.New("rpc: timed out")
+	// ErrTooLarge: a message beyond the transport's bounds.
+	ErrTooLarge = errors.New("rpc: message too large")
+	// ErrSlowPeer: the peer did not read, and its queue is full.
+	ErrSlowPeer = errors.New("rpc: peer reads too slowly")
+	// ErrAddress: an address this transport cannot use; trying again is idle.
+	ErrAddress = errors.New("rpc: unusable address")
+)
+
+// Names of the error triples this package itself sends. Append only.
+const (
+	NameInvalid     = "Invalid"        // arguments of wrong number or type
+	NameUnknown     = "NameError"      // no such method
+	NameBusy        = "Busy"           // too many calls in progress on this link
+	NameRefused     = "Refused"        // Config.Allow said no
+	NamePanic       = "Panic"          // the handler panicked
+	NameTimeout     = "TimeoutExpired" // the caller's deadline passed in the handler
+	NameCanceled    = "Canceled"       // the handler gave up
+	NameUnsupported = "Unsupported"    // a protocol version before 2
+	NameOther       = "RemoteError"    // any other error of a handler
+)
+
+// RemoteError is an error triple from the other end.
+type RemoteError struct {
+	Name      string // what callers branch on
+	Message   string // for people
+	Traceback string // of stock peers; empty from ours
+}
+
+// Error is the message with its name.
+func (e *RemoteError) Error() string { return e.Name + ": " + e.Message }
+
+// ErrorName makes a relayed RemoteError keep its name.
+func (e *RemoteError) ErrorName() string { return e.Name }
+
+// named is an error of ours with the name of its triple.
+type named struct{ name, message string }
+
+func (e *named) Error() string     { return e.message }
+func (e *named) ErrorName() string { return e.name }
+
+func invalid(format string, args ...any) error {
+	return &named{NameInvalid, fmt.Sprintf(format, args...)}
+}
+
+// triple turns a handler's error into what crosses the wire. The traceback is
+// always nil: stock peers print it instead of the message when it is not.
+func triple(err error) [3]any {
+	var remote *RemoteError
+	var name interface{ ErrorName() string }
+	switch {
+	case errors.As(err, &remote) && error(remote) == err:
+		return [3]any{remote.Name, remote.Message, nil}
+	case errors.As(err, &name):
+		return [3]any{name.ErrorName(), err.Error(), nil}
+	case errors.Is(err, context.DeadlineExceeded):
+		return [3]any{NameTimeout, err.Error(), nil}
+	case errors.Is(err, context.Canceled):
+		return [3]any{NameCanceled, err.Error(), nil}
+	}
+	return [3]any{NameOther, err.Error(), nil}
+}
+
+// ctxError says why a caller's context ended, as an error of this package.
+func ctxError(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", ErrTimeout, ctx.Err())
+	}
+	return ctx.Err()
+}

@@ -1,0 +1,195 @@
+package rpc
+
+import (
+	"fmt"
+)
+
+// Names of the events that are no method calls.
+const (
+	eventOK     = "OK"
+	eventErr    = "ERR"
+	eventStream = "STREAM"
+	eventDone   = "STREAM_DONE"
+	eventBeat   = "_zpc_hb"
+	eventMore   = "_zpc_more"
+	// eventCancel is ours: the caller has gone, stop its handler. One way, no
+	// answer. Stock peers queue it on the channel and never look at it.
+	eventCancel = "_zpc_cancel"
+)
+
+// version is the protocol version of every event we send.
+const version = 3
+
+// event is one parsed message. Its slices point into the received frame.
+type event struct {
+	id         []byte // message_id, with its msgpack head
+	responseTo []byte // the same of response_to; nil in an opening event
+	v          int64
+	deadline   int64 // milliseconds left to the caller; 0 none
+	header     []byte
+	name       string
+	args       []byte // one msgpack value
+	argsErr    error  // why args must not be decoded
+}
+
+// parseEvent checks and splits b. An error means that not even the header can
+// be used; unusable arguments are told by argsErr, so that they can be answered.
+func parseEvent(b []byte) (event, error) {
+	var s scanner
+	h, err := readHead(b, 0)
+	if err != nil {
+		return event{}, err
+	}
+	if h.kind != kindArray || h.children != 3 {
+		return event{}, fmt.Errorf("%w: an event is an array of 3", errBytes)
+	}
+	headerEnd, err := s.value(b, h.end)
+	if err != nil {
+		return event{}, fmt.Errorf("header: %w", err)
+	}
+	e := event{v: 1, header: b[h.end:headerEnd]}
+	if err := e.parseHeader(); err != nil {
+		return event{}, fmt.Errorf("header: %w", err)
+	}
+	name, err := readHead(b, headerEnd)
+	if err != nil {
+		return event{}, fmt.Errorf("name: %w", err)
+	}
+	if name.kind != kindStr && name.kind != kindBin {
+		return event{}, fmt.Errorf("%w: the name is no text", errBytes)
+	}
+	e.name = string(b[name.data:name.end])
+	end, err := s.value(b, name.end)
+	switch {
+	case err != nil:
+		e.argsErr = err
+	case end != len(b):
+		e.argsErr = fmt.Errorf("%w: %d bytes too many", errBytes, len(b)-end)
+	}
+	if e.argsErr == nil {
+		e.args = b[name.end:end]
+	}
+	return e, nil
+}
+
+// parseHeader reads the keys we know from the scanned header.
+func (e *event) parseHeader() error {
+	b := e.header
+	h, err := readHead(b, 0)
+	if err != nil || h.kind != kindMap {
+		return fmt.Errorf("%w: the header is no map", errBytes)
+	}
+	pos := h.end
+	for range h.children / 2 {
+		key, err := readHead(b, pos)
+		if err != nil {
+			return err
+		}
+		end, err := skip(b, key.end)
+		if err != nil {
+			return err
+		}
+		value := b[key.end:end]
+		switch string(b[key.data:key.end]) {
+		case "message_id":
+			e.id = value
+		case "response_to":
+			if value[0] != 0xc0 {
+				e.responseTo = value
+			}
+		case "v":
+			e.v, _ = readInt(value)
+		case "deadline_ms":
+			e.deadline, _ = readInt(value)
+		}
+		pos = end
+	}
+	if len(e.id) == 0 {
+		return fmt.Errorf("%w: no message_id", errBytes)
+	}
+	return nil
+}
+
+// skip returns the position behind the scanned value at pos.
+func skip(b []byte, pos int) (int, error) {
+	s := scanner{}
+	return s.value(b, pos)
+}
+
+// idText is the text of a raw id, whichever type it came in.
+func idText(raw []byte) []byte {
+	if h, err := readHead(raw, 0); err == nil && (h.kind == kindStr || h.kind == kindBin) {
+		return raw[h.data:h.end]
+	}
+	return raw
+}
+
+// elements splits a scanned array into its values, or says ok false.
+func elements(b []byte) (values [][]byte, ok bool) {
+	h, err := readHead(b, 0)
+	if err != nil || h.kind != kindArray {
+		return nil, false
+	}
+	pos := h.end
+	values = make([][]byte, 0, min(h.children, 16))
+	for range h.children {
+		end, err := skip(b, pos)
+		if err != nil {
+			return nil, false
+		}
+		values = append(values, b[pos:end])
+		pos = end
+	}
+	return values, true
+}
+
+// appendHeader starts an event: array of 3, header, name. The args follow.
+// responseTo is raw; deadline is in milliseconds; both are left out when empty.
+func appendHeader(b []byte, id string, responseTo []byte, deadline int64, name string) []byte {
+	keys := byte(2)
+	if len(responseTo) > 0 {
+		keys++
+	}
+	if deadline > 0 {
+		keys++
+	}
+	b = append(b, 0x93, 0x80|keys)
+	b = appendText(b, "message_id")
+	b = append(b, 0xc4, byte(len(id)))
+	b = append(b, id...)
+	b = appendText(b, "v")
+	b = append(b, version)
+	if len(responseTo) > 0 {
+		b = appendText(b, "response_to")
+		b = append(b, responseTo...)
+	}
+	if deadline > 0 {
+		b = appendText(b, "deadline_ms")
+		b = appendInt(b, deadline)
+	}
+	return appendText(b, name)
+}
+
+// appendText writes a str of up to 65535 bytes.
+func appendText(b []byte, s string) []byte {
+	switch n := len(s); {
+	case n < 32:
+		b = append(b, 0xa0|byte(n))
+	case n < 256:
+		b = append(b, 0xd9, byte(n))
+	default:
+		b = append(b, 0xda, byte(n>>8), byte(n))
+	}
+	return append(b, s...)
+}
+
+// appendInt writes a whole number from 0 to 2^63-1.
+func appendInt(b []byte, n int64) []byte {
+	switch {
+	case n < 128:
+		return append(b, byte(n))
+	case n < 1<<32:
+		return append(b, 0xce, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+	}
+	return append(b, 0xcf, byte(n>>56), byte(n>>48), byte(n>>40), byte(n>>32), byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+}

@@ -1,0 +1,134 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// Method is one entry of the table of methods that a link serves.
+type Method struct {
+	Doc  string   // for people who ask the service what it can do
+	Args []string // names of the positional arguments
+
+	// Exactly one of Call and Stream is set. Both run in a goroutine of their
+	// own; the context ends when the caller goes away, its deadline passes or
+	// the link ends. The error becomes an error triple: one with a method
+	// ErrorName() string names it. A panic is an error of its own, and logged.
+	Call func(ctx context.Context, c *Call) (any, error)
+	// Stream sends items until it returns. send waits until the caller has
+	// room and fails when it has gone.
+	Stream func(ctx context.Context, c *Call, send func(item any) error) error
+}
+
+// Methods is a table of methods by name. Names that begin with an underscore
+// are not shown to stock clients that ask for the list. It must not change
+// once it is served.
+type Methods map[string]Method
+
+// Call is one request being served.
+type Call struct {
+	Method string
+	Peer   Peer
+
+	link   *Link
+	args   []byte
+	header []byte
+}
+
+// Link is the connection the request came on, to call back.
+func (c *Call) Link() *Link { return c.link }
+
+// Decode stores the positional arguments. A wrong number or type is an error
+// named "Invalid". An *any gets int64, uint64, float64, string, []byte, []any
+// or map[string]any. It may be called again.
+func (c *Call) Decode(into ...any) error {
+	values, ok := elements(c.args)
+	if !ok {
+		if len(into) > 0 || len(c.args) == 0 || c.args[0] != 0xc0 {
+			return invalid("%s: the arguments are no list", c.Method)
+		}
+	}
+	if len(values) != len(into) {
+		return invalid("%s takes %d arguments, got %d", c.Method, len(into), len(values))
+	}
+	for i, v := range values {
+		if err := unmarshal(v, into[i]); err != nil {
+			return invalid("%s: argument %d: %v", c.Method, i+1, err)
+		}
+	}
+	return nil
+}
+
+// Header stores the value of an extra key of the request's header, which stock
+// peers fill from their task context (trace ids and the like). Without that
+// key, ok is false.
+func (c *Call) Header(key string, into any) (ok bool, err error) {
+	h, err := readHead(c.header, 0)
+	if err != nil {
+		return false, err
+	}
+	pos := h.end
+	for range h.children / 2 {
+		k, err := readHead(c.header, pos)
+		if err != nil {
+			return false, err
+		}
+		end, err := skip(c.header, k.end)
+		if err != nil {
+			return false, err
+		}
+		if string(c.header[k.data:k.end]) == key {
+			return true, unmarshal(c.header[k.end:end], into)
+		}
+		pos = end
+	}
+	return false, nil
+}
+
+// Nullary makes a Method of a function without arguments.
+func Nullary[R any](doc string, f func(ctx context.Context, c *Call) (R, error)) Method {
+	return Method{Doc: doc, Call: func(ctx context.Context, c *Call) (any, error) {
+		if err := c.Decode(); err != nil {
+			return nil, err
+		}
+		return f(ctx, c)
+	}}
+}
+
+// Unary makes a Method of a function of one argument.
+func Unary[A, R any](doc, arg string, f func(ctx context.Context, c *Call, a A) (R, error)) Method {
+	return Method{Doc: doc, Args: []string{arg}, Call: func(ctx context.Context, c *Call) (any, error) {
+		var a A
+		if err := c.Decode(&a); err != nil {
+			return nil, err
+		}
+		return f(ctx, c, a)
+	}}
+}
+
+// Streaming makes a Method of a function of one argument that sends items.
+func Streaming[A any](doc, arg string, f func(ctx context.Context, c *Call, a A, send func(any) error) error) Method {
+	return Method{Doc: doc, Args: []string{arg}, Stream: func(ctx context.Context, c *Call, send func(any) error) error {
+		var a A
+		if err := c.Decode(&a); err != nil {
+			return err
+		}
+		return f(ctx, c, a, send)
+	}}
+}
+
+// validate refuses methods that could not be served.
+func (m Methods) validate() error {
+	for name, method := range m {
+		switch {
+		case name == "" || len(name) > 255:
+			return fmt.Errorf("rpc: method %q: the name must have 1 to 255 bytes", name)
+		case strings.HasPrefix(name, "_zerorpc_") || strings.HasPrefix(name, "_zpc_"):
+			return fmt.Errorf("rpc: method %q: names with this beginning are the protocol's", name)
+		case (method.Call == nil) == (method.Stream == nil):
+			return fmt.Errorf("rpc: method %q: exactly one of Call and Stream must be set", name)
+		}
+	}
+	return nil
+}

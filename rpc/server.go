@@ -1,0 +1,268 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+)
+
+// incoming is a channel that the peer opened: a call that we serve. The link's
+// mutex guards pulse, credits, gone and counted.
+type incoming struct {
+	link     *Link
+	envelope [][]byte // the frames that came before the event, echoed verbatim
+	id       []byte   // raw, echoed with the type it came in
+	size     int      // bytes of the event
+	cancel   context.CancelCauseFunc
+
+	pulse   pulse
+	credits int
+	more    chan struct{} // one token: credits came
+	gone    bool          // closed by either side; nothing may be sent any more
+	counted bool          // among the link's calls in progress
+}
+
+// open begins to serve a request, or refuses it at once.
+func (l *Link) open(ctx context.Context, envelope [][]byte, e event, size int) {
+	if strings.HasPrefix(e.name, "_zpc_") {
+		return // belongs to no channel
+	}
+	in := &incoming{link: l, envelope: envelope, id: e.id, size: size, credits: 1, more: make(chan struct{}, 1)}
+	call := &Call{Method: e.name, Peer: l.conn.Peer(), link: l, args: e.args, header: e.header}
+	method, err := l.admit(call, e)
+	if err != nil {
+		in.refuse(err)
+		return
+	}
+	ctx, in.cancel = context.WithCancelCause(ctx)
+	if err := l.enter(in); err != nil {
+		in.cancel(err)
+		in.refuse(err)
+		return
+	}
+	go l.serve(ctx, in, method, call, time.Duration(e.deadline)*time.Millisecond)
+}
+
+// admit looks the method up and asks Allow.
+func (l *Link) admit(call *Call, e event) (Method, error) {
+	method, ok := l.svc.table[e.name]
+	switch {
+	case e.v < 2:
+		return method, &named{NameUnsupported, "protocol version 2 or 3 is needed"}
+	case !ok:
+		return method, unknown(e.name)
+	case e.argsErr != nil:
+		return method, invalid("%s: arguments: %v", e.name, e.argsErr)
+	}
+	if l.svc.Allow == nil {
+		return method, nil
+	}
+	err := l.svc.Allow(call)
+	if err != nil && !errors.As(err, new(interface{ ErrorName() string })) {
+		err = &named{NameRefused, err.Error()}
+	}
+	return method, err
+}
+
+// enter counts the call in, or says why there is no room for it.
+func (l *Link) enter(in *incoming) error {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.err != nil:
+		return l.err
+	case l.served[string(in.id)] != nil:
+		return invalid("this message_id is in use")
+	case l.handlers >= l.svc.MaxHandlers:
+		return &named{NameBusy, fmt.Sprintf("%d calls in progress on this link", l.handlers)}
+	case l.pending > 0 && l.pending+in.size > l.svc.MaxPending:
+		return &named{NameBusy, fmt.Sprintf("calls in progress on this link hold %d bytes", l.pending)}
+	}
+	l.served[string(in.id)] = in
+	in.counted = true
+	l.handlers++
+	l.pending += in.size
+	l.enrol(&in.pulse, in, now)
+	l.wg.Add(1)
+	return nil
+}
+
+// serve runs the handler and answers.
+func (l *Link) serve(ctx context.Context, in *incoming, m Method, call *Call, left time.Duration) {
+	defer l.wg.Done()
+	defer in.leave()
+	defer in.cancel(context.Canceled)
+	run := ctx
+	if left > 0 {
+		var stop context.CancelFunc
+		run, stop = context.WithTimeout(ctx, left)
+		defer stop()
+	}
+	result, err := l.run(run, in, m, call)
+	in.answer(ctx, m, result, err)
+}
+
+// run calls the handler; its panic becomes an error.
+func (l *Link) run(ctx context.Context, in *incoming, m Method, call *Call) (result any, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			l.svc.Logger.Error("handler panicked", "method", call.Method, "err", r, "stack", string(debug.Stack()))
+			err = &named{NamePanic, fmt.Sprintf("%s panicked: %v", call.Method, r)}
+		}
+	}()
+	if m.Stream != nil {
+		return nil, m.Stream(ctx, call, func(item any) error { return in.send(ctx, eventStream, item) })
+	}
+	return m.Call(ctx, call)
+}
+
+// answer sends the last event of the channel. Heartbeats stop before it.
+// When the caller has gone it is dropped.
+func (in *incoming) answer(ctx context.Context, m Method, result any, err error) {
+	switch {
+	case err == nil && m.Stream != nil:
+		err = in.final(ctx, eventDone, nil)
+	case err == nil:
+		err = in.final(ctx, eventOK, []any{result})
+	}
+	if err == nil {
+		return
+	}
+	if errors.Is(err, ErrTooLarge) {
+		err = &named{NameInvalid, "the result: " + err.Error()}
+	}
+	_ = in.final(ctx, eventErr, triple(err)) // fails only when nobody waits
+}
+
+// final is send for the last event: it leaves the channel just before.
+func (in *incoming) final(ctx context.Context, name string, args any) error {
+	e, err := in.encode(name, args)
+	if err != nil {
+		return err
+	}
+	defer in.link.svc.pool.put(e)
+	if err := in.spend(ctx); err != nil {
+		return err
+	}
+	if !in.leave() {
+		return ErrClosed
+	}
+	return in.link.transmit(in.envelope, e)
+}
+
+// send sends an item when the peer has room for it.
+func (in *incoming) send(ctx context.Context, name string, args any) error {
+	e, err := in.encode(name, args)
+	if err != nil {
+		return err
+	}
+	defer in.link.svc.pool.put(e)
+	if err := in.spend(ctx); err != nil {
+		return err
+	}
+	return in.link.transmit(in.envelope, e)
+}
+
+// encode makes the event before any credit is spent, so that one that cannot
+// be sent costs none. The encoder must be put back.
+func (in *incoming) encode(name string, args any) (*encoder, error) {
+	e := in.link.svc.pool.get()
+	e.event(in.link.newID(), in.id, 0, name)
+	err := e.value(args)
+	if err == nil {
+		err = e.seal()
+	}
+	if err != nil {
+		in.link.svc.pool.put(e)
+		return nil, err
+	}
+	return e, nil
+}
+
+// spend takes one credit, waiting until there is one.
+func (in *incoming) spend(ctx context.Context) error {
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		in.link.mu.Lock()
+		gone, ok := in.gone, in.credits > 0
+		if ok && !gone {
+			in.credits--
+		}
+		in.link.mu.Unlock()
+		switch {
+		case gone:
+			return ErrClosed
+		case ok:
+			return nil
+		}
+		select {
+		case <-in.more:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// refuse answers a request that never became a channel.
+func (in *incoming) refuse(err error) {
+	t := triple(err)
+	_ = in.link.emit(in.envelope, in.id, eventErr, t[:]...) // the link is down: nobody waits
+}
+
+// address is where heartbeats of this channel go.
+func (in *incoming) address() ([][]byte, []byte) { return in.envelope, in.id }
+
+// leave closes the channel and counts the call out; false means that the
+// channel was closed already.
+func (in *incoming) leave() bool {
+	l := in.link
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if in.counted {
+		in.counted = false
+		l.handlers--
+		l.pending -= in.size
+	}
+	if in.gone || l.err != nil {
+		return false
+	}
+	in.gone = true
+	delete(l.served, string(in.id))
+	l.wheel.remove(&in.pulse)
+	return true
+}
+
+// lose ends the channel because the peer has; the mutex is held.
+func (in *incoming) lose(err error) {
+	in.gone = true
+	delete(in.link.served, string(in.id))
+	in.cancel(err)
+}
+
+// arrive takes an event of the peer on this channel; the mutex is held.
+func (in *incoming) arrive(e event) {
+	switch e.name {
+	case eventMore:
+		values, _ := elements(e.args)
+		if len(values) == 0 {
+			return
+		}
+		if n, ok := readInt(values[0]); ok && n > 0 {
+			in.credits += int(min(n, 1<<20))
+			in.credits = min(in.credits, 1<<20)
+			select {
+			case in.more <- struct{}{}:
+			default:
+			}
+		}
+	case eventCancel:
+		in.link.wheel.remove(&in.pulse)
+		in.lose(context.Canceled)
+	}
+}

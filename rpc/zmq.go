@@ -1,0 +1,204 @@
+package rpc
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/go-zeromq/zmq4"
+	"golang.org/x/sys/unix"
+)
+
+// ZMQOptions tune the ZeroMQ transport. The zero value is for one machine:
+// unix sockets and TCP on loopback.
+type ZMQOptions struct {
+	// TLS is spoken on every tcp:// connection when set, below ZeroMQ: as a
+	// server it needs Certificates, as a client RootCAs or ServerName (filled
+	// from the address if empty). Unix sockets never use it.
+	TLS *tls.Config
+
+	// AllowPlaintext permits tcp:// without TLS on addresses that are not
+	// loopback: for the private bridge of a development cluster only, since
+	// whoever reaches such an address is believed.
+	AllowPlaintext bool
+
+	// SocketMode and SocketGroup of unix sockets that we make.
+	SocketMode  os.FileMode // 0: 0660
+	SocketGroup int         // group id; 0: the group of this process
+
+	Handshake time.Duration // for TLS and ZMTP together. 0: 5 s
+	MaxConns  int           // open at once per listener; more are closed. 0: 4096
+	MaxHands  int           // shaking hands at once per listener, likewise. 0: 256
+
+	Logger *slog.Logger // refused connections and failing accepts; nil: none
+}
+
+// stall is how long a peer may take no byte of what is written to it.
+const stall = 30 * time.Second
+
+// ZMQ is the transport of production: ZMTP 3.0 over "tcp://host:port" and
+// "ipc:///absolute/path". The listening end is a ROUTER, the dialling end a
+// DEALER, as in every ZeroRPC.
+func ZMQ(opts ZMQOptions) Transport {
+	if opts.SocketMode == 0 {
+		opts.SocketMode = 0o660
+	}
+	if opts.Handshake <= 0 {
+		opts.Handshake = 5 * time.Second
+	}
+	if opts.MaxConns <= 0 {
+		opts.MaxConns = 4096
+	}
+	if opts.MaxHands <= 0 {
+		opts.MaxHands = 256
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &zmqTransport{opts}
+}
+
+type zmqTransport struct{ opts ZMQOptions }
+
+// endpoint is a parsed address.
+type endpoint struct {
+	network string // tcp or unix
+	address string // host:port or a path
+	host    string // of tcp
+}
+
+// parse reads an address and refuses what must not be used.
+func (t *zmqTransport) parse(addr string) (endpoint, error) {
+	scheme, rest, ok := strings.Cut(addr, "://")
+	switch {
+	case ok && scheme == "ipc":
+		if !filepath.IsAbs(rest) || len(rest) > 104 {
+			return endpoint{}, fmt.Errorf("%w: %s: needs an absolute path of at most 104 bytes", ErrAddress, addr)
+		}
+		return endpoint{network: "unix", address: rest}, nil
+	case ok && scheme == "tcp":
+		host, port, err := net.SplitHostPort(rest)
+		if err != nil {
+			return endpoint{}, fmt.Errorf("%w: %s: %w", ErrAddress, addr, err)
+		}
+		if host == "*" {
+			host = ""
+		}
+		if t.opts.TLS == nil && !t.opts.AllowPlaintext && !loopback(host) {
+			return endpoint{}, fmt.Errorf("%w: %s: without TLS only loopback may be used (or AllowPlaintext on a private bridge)", ErrAddress, addr)
+		}
+		return endpoint{network: "tcp", address: net.JoinHostPort(host, port), host: host}, nil
+	}
+	return endpoint{}, fmt.Errorf("%w: %s: neither tcp://host:port nor ipc:///path", ErrAddress, addr)
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// Dial connects and shakes hands.
+func (t *zmqTransport) Dial(ctx context.Context, addr, identity string) (Conn, error) {
+	at, err := t.parse(addr)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, t.opts.Handshake)
+	defer cancel()
+	dialer := net.Dialer{Control: tuneSocket}
+	raw, err := dialer.DialContext(ctx, at.network, at.address)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
+	conn := raw
+	if t.opts.TLS != nil && at.network == "tcp" {
+		conf := t.opts.TLS.Clone()
+		if conf.ServerName == "" {
+			conf.ServerName = at.host
+		}
+		conn = tls.Client(raw, conf)
+	}
+	c, err := t.open(conn, zmq4.Dealer, identity, Peer{Addr: addr, UID: peerUID(raw)}, nil)
+	if !stop() && err == nil {
+		_ = c.Close() // the socket is gone already
+		err = ctxError(ctx)
+	}
+	if err != nil {
+		_ = raw.Close()
+		return nil, fmt.Errorf("shake hands: %w", err)
+	}
+	return c, nil
+}
+
+// open shakes hands on conn, within the time for that. A peer that makes zmq4
+// panic fails like any other.
+func (t *zmqTransport) open(conn net.Conn, kind zmq4.SocketType, identity string, peer Peer, open *atomic.Int64) (c *zmqConn, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			c, err = nil, fmt.Errorf("malformed handshake: %v", r)
+		}
+	}()
+	if err := conn.SetDeadline(time.Now().Add(t.opts.Handshake)); err != nil {
+		return nil, err
+	}
+	if s, ok := conn.(*tls.Conn); ok {
+		if err := s.Handshake(); err != nil {
+			return nil, err
+		}
+	}
+	g := newGuard(conn)
+	z, err := zmq4.Open(g, nullSecurity(), kind, zmq4.SocketIdentity(identity), kind == zmq4.Router, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return nil, err
+	}
+	peer.Name = z.Peer.Meta["Identity"]
+	return newZMQConn(z, g, peer, open), nil
+}
+
+// tuneSocket makes the kernel give up on a peer whose machine has vanished.
+func tuneSocket(network, _ string, raw syscall.RawConn) error {
+	if !strings.HasPrefix(network, "tcp") {
+		return nil
+	}
+	var err error
+	if ctl := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(stall.Milliseconds()))
+	}); ctl != nil {
+		return ctl
+	}
+	return err
+}
+
+// peerUID is the user at the other end of a unix socket, as the kernel knows
+// it, or -1.
+func peerUID(conn net.Conn) int {
+	u, ok := conn.(*net.UnixConn)
+	if !ok {
+		return -1
+	}
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return -1
+	}
+	uid := -1
+	if err := raw.Control(func(fd uintptr) {
+		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			uid = int(cred.Uid)
+		}
+	}); err != nil {
+		return -1
+	}
+	return uid
+}

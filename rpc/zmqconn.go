@@ -1,0 +1,197 @@
+package rpc
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-zeromq/zmq4"
+	"github.com/go-zeromq/zmq4/security/null"
+)
+
+func nullSecurity() zmq4.Security { return null.Security() }
+
+// Times of writing.
+const (
+	farewell = 200 * time.Millisecond // for what is queued at Close
+	chunk    = 256 << 10              // bytes that must be taken within stall
+	keep     = 64 << 10               // bytes of a buffer kept when idle
+)
+
+// zmqConn is a shaken-hands connection. Send frames into one buffer; the
+// flusher writes the other one; they swap. So a send never waits for the
+// peer, and messages that come close together go out in one write.
+type zmqConn struct {
+	zmq   *zmq4.Conn
+	guard *guard
+	raw   net.Conn
+	peer  Peer
+	open  *atomic.Int64 // of the listener; nil when dialled
+
+	wake chan struct{} // one token: there is something to write
+	done chan struct{} // the flusher has ended
+
+	mu      sync.Mutex
+	buf     []byte // waiting
+	writing int    // bytes with the flusher
+	err     error  // why nothing may be sent any more
+}
+
+func newZMQConn(z *zmq4.Conn, g *guard, peer Peer, open *atomic.Int64) *zmqConn {
+	c := &zmqConn{zmq: z, guard: g, raw: g.Conn, peer: peer, open: open,
+		wake: make(chan struct{}, 1), done: make(chan struct{})}
+	g.established(c)
+	go c.flush()
+	return c
+}
+
+func (c *zmqConn) Peer() Peer { return c.peer }
+
+func (c *zmqConn) Send(frames [][]byte) error {
+	size, err := messageSize(frames)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	switch {
+	case c.err != nil:
+		err = c.err
+	case len(c.buf)+c.writing+size > MaxQueue:
+		err = ErrSlowPeer
+	default:
+		// zmq4 writes to the guard, which appends to c.buf: no I/O happens here.
+		err = c.zmq.SendMsg(zmq4.Msg{Frames: frames})
+	}
+	c.mu.Unlock()
+	if errors.Is(err, ErrSlowPeer) {
+		c.abort(err)
+	}
+	c.kick()
+	return err
+}
+
+// pong queues the answer to a PING, between messages.
+func (c *zmqConn) pong(context []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.buf)+c.writing+len(context) > MaxQueue {
+		return ErrSlowPeer
+	}
+	c.buf = append(c.buf, flagCommand, byte(1+len("PONG")+len(context)), byte(len("PONG")))
+	c.buf = append(c.buf, "PONG"...)
+	c.buf = append(c.buf, context...)
+	c.kick()
+	return nil
+}
+
+// write is the guard's: bytes of a message, with the mutex held by Send.
+func (c *zmqConn) write(p []byte) { c.buf = append(c.buf, p...) }
+
+func (c *zmqConn) kick() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (c *zmqConn) Recv() ([][]byte, error) {
+	msg, err := c.zmq.RecvMsg()
+	if err == nil {
+		return msg.Frames, nil
+	}
+	c.mu.Lock()
+	why := c.err
+	c.mu.Unlock()
+	if why != nil {
+		return nil, why
+	}
+	return nil, err
+}
+
+// flush writes what Send queued until the connection ends.
+func (c *zmqConn) flush() {
+	defer close(c.done)
+	defer c.release()
+	var out []byte
+	for range c.wake {
+		c.mu.Lock()
+		out, c.buf = c.buf, out[:0]
+		c.writing = len(out)
+		ending := c.err != nil
+		c.mu.Unlock()
+		err := c.writeAll(out)
+		if err != nil && !ending {
+			c.abort(fmt.Errorf("write: %w", err))
+		}
+		c.mu.Lock()
+		c.writing = 0
+		ended := c.err != nil && (err != nil || len(c.buf) == 0)
+		c.mu.Unlock()
+		if ended {
+			return
+		}
+		if cap(out) > keep {
+			out = nil
+		}
+	}
+}
+
+// writeAll writes in chunks, each of which the peer must take in time.
+func (c *zmqConn) writeAll(b []byte) error {
+	for len(b) > 0 {
+		c.mu.Lock()
+		err := io.ErrClosedPipe
+		switch {
+		case c.err == nil:
+			err = c.raw.SetWriteDeadline(time.Now().Add(stall))
+		case errors.Is(c.err, ErrClosed):
+			err = nil // Close has set it
+		}
+		c.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		n, err := c.raw.Write(b[:min(len(b), chunk)])
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// release closes the socket, which ends Recv.
+func (c *zmqConn) release() {
+	_ = c.raw.Close() // it has ended; how does not matter any more
+	if c.open != nil {
+		c.open.Add(-1)
+	}
+}
+
+// abort ends the connection without flushing.
+func (c *zmqConn) abort(why error) {
+	c.mu.Lock()
+	if c.err == nil {
+		c.err = why
+		c.buf = nil
+		_ = c.raw.SetDeadline(time.Now()) // ends a write and a read in progress
+	}
+	c.mu.Unlock()
+	c.kick()
+}
+
+func (c *zmqConn) Close() error {
+	c.mu.Lock()
+	if c.err == nil {
+		c.err = ErrClosed
+		_ = c.raw.SetWriteDeadline(time.Now().Add(farewell)) // fails when it is gone already
+	}
+	c.mu.Unlock()
+	c.kick()
+	<-c.done
+	return nil
+}
