@@ -162,8 +162,9 @@ type Report struct {
 
 // ReportAnswer acknowledges a report once its transitions are durable.
 type ReportAnswer struct {
-	Mark   Mark `json:"mark"`
-	Resend bool `json:"resend"` // the digest of Same is not known here: send the listing
+	Mark    Mark `json:"mark"`
+	Resend  bool `json:"resend"`            // the digest of Same is not known here: send the listing
+	Unknown []ID `json:"unknown,omitempty"` // copies listed of placements that the ledger does not know: quarantined
 }
 
 // Hello opens hostinfod's link.
