@@ -3,10 +3,11 @@ package retryq
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
-// Bounds of one transaction, so that every store can carry it: etcd refuses
-// more than 128 compares, and more than 128 changes.
+// MaxOps bounds one transaction, so that every store can carry it: etcd
+// refuses more than 128 compares, and more than 128 changes.
 const MaxOps = 128
 
 // Errors of a [Store].
@@ -50,6 +51,27 @@ type Txn struct {
 	// Growth marks what can be refused when the disk is full: new work, as
 	// against cancels, binds and reports, which may use the reserve.
 	Growth bool
+}
+
+// Check says whether a store would refuse t for its form.
+func (t Txn) Check() error {
+	if len(t.Expect) > MaxOps || len(t.Put)+len(t.Delete) > MaxOps {
+		return fmt.Errorf("retryq: a transaction of %d expectations and %d changes, at most %d each", len(t.Expect), len(t.Put)+len(t.Delete), MaxOps)
+	}
+	seen := make(map[string]bool, len(t.Put)+len(t.Delete))
+	for _, p := range t.Put {
+		if p.Key == "" || seen[p.Key] {
+			return fmt.Errorf("retryq: key %q is empty or put twice", p.Key)
+		}
+		seen[p.Key] = true
+	}
+	for _, key := range t.Delete {
+		if key == "" || seen[key] {
+			return fmt.Errorf("retryq: key %q is empty, or changed twice", key)
+		}
+		seen[key] = true
+	}
+	return nil
 }
 
 // Store is where the ledger is durable: a small versioned map. All methods may

@@ -1,0 +1,45 @@
+package rule
+
+import "longshore/internal/placement"
+
+// After a rollback the ledger's bound copies are hearsay; what nodes list is
+// the truth. When the hold ends, first every record that no listing confirms is
+// put back and its HA slot released ([Unconfirmed]), then for each placement
+// the highest epoch that runs is adopted where its slot is free ([Reclaim]).
+// Whatever else runs meets a record that is not its own, and is stopped.
+
+// Unconfirmed puts a record back whose bound copy was not seen in any listing.
+// If its node was listed, the copy is gone; otherwise it may be adopted later.
+// A CANCELLED one whose node was listed is gone.
+func Unconfirmed(r Record, slot Slot, listed bool, next placement.Epoch) (Record, Slot, Outcome) {
+	switch {
+	case r.Bound == nil:
+		return r, slot, Nothing
+	case r.State == placement.Cancelled && listed:
+		r, slot = release(r, slot)
+		return r, slot, Gone
+	case r.State == placement.Cancelled:
+		return r, slot, Nothing
+	}
+	r, slot = requeue(r, slot, next)
+	if listed {
+		r.Last = nil
+	}
+	return r, slot, Back
+}
+
+// Reclaim binds the copy of the highest epoch that runs, as of its node's
+// listing. It says no for a placement that ended, or whose HA slot is another
+// replica's.
+func Reclaim(r Record, slot Slot, slotKey string, h placement.Holder) (Record, Slot, bool) {
+	if r.State == placement.Cancelled || r.State == placement.Done || r.State == placement.Dead && r.Expired {
+		return r, slot, false
+	}
+	if _, ok := slotFree(r, slot, slotKey); !ok {
+		return r, slot, false
+	}
+	slot = r.take(slot, slotKey)
+	r.State, r.Left, r.Why = placement.Running, 0, ""
+	r.hold(h.Node, h.Epoch, h.At)
+	return r, slot, true
+}
