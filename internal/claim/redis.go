@@ -204,9 +204,14 @@ func (r *Redis) Ping(ctx context.Context) error {
 func (r *Redis) Close() error { return r.client.Close() }
 
 // failed wraps err. go-redis reports a passed deadline as a timeout of the
-// network; the context's own word goes with it, for errors.Is.
+// network, a moment before the context does; the context's word goes with it,
+// for errors.Is.
 func failed(ctx context.Context, verb string, id placement.ID, err error) error {
-	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
+	cause := ctx.Err()
+	if deadline, has := ctx.Deadline(); cause == nil && has && !time.Now().Before(deadline) {
+		cause = context.DeadlineExceeded
+	}
+	if cause != nil && !errors.Is(err, cause) {
 		return fmt.Errorf("%s on %s: %w (%w)", verb, id, cause, err)
 	}
 	return fmt.Errorf("%s on %s: %w", verb, id, err)
