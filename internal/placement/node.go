@@ -68,7 +68,18 @@ const (
 	ReasonSilence  = "silence"  // no answer in time
 	ReasonBusy     = "busy"     // the node works on as many placements as it can
 	ReasonBind     = "bind"     // the ledger said no
+	ReasonNoLocks  = "no_locks" // the lock table cannot be reached from the node
 )
+
+// Lasting tells whether a node that passed for this reason would pass again a
+// moment later: it is not asked again in the same chain of rounds.
+func (r Reason) Lasting() bool {
+	switch r.Code {
+	case ReasonLock, ReasonNoLocks, ReasonStarting, ReasonSilence, ReasonBusy, ReasonBind:
+		return false
+	}
+	return true
+}
 
 // String is "memory: need 2 GiB, have 1.2 GiB: text", or "ha_token web held by
 // alice/shop/web/1" where Have says who holds what is needed.
