@@ -1,0 +1,165 @@
+package broadcaster
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"longshore/internal/placement"
+	"longshore/rpc"
+)
+
+// Info is what `info` tells about a broadcaster.
+type Info struct {
+	V        int            `json:"v"` // [placement.Format]
+	Cluster  string         `json:"cluster"`
+	Mark     placement.Mark `json:"mark"`
+	Registry string         `json:"registry"` // http address of the image registry
+	Nodes    int            `json:"nodes"`    // that ever registered
+	Ready    int            `json:"ready"`    // that can take work now
+}
+
+// ClientMethods is what schedctl and scripts call.
+func (b *Broadcaster) ClientMethods() rpc.Methods {
+	return rpc.Methods{
+		"submit": rpc.Unary("Store an app and answer when that is durable; the same app again changes nothing. Tags become digests.", "app",
+			func(ctx context.Context, _ *rpc.Call, app placement.App) (placement.Submitted, error) {
+				return b.submit(ctx, app)
+			}),
+		"remove": rpc.Unary("End the app that owner and app of the filter name; returns its replicas.", "filter", b.remove),
+		"retry": rpc.Unary("Put failed replicas back into the queue and make waiting ones due now.", "filter",
+			func(ctx context.Context, _ *rpc.Call, f placement.Filter) ([]placement.Replica, error) {
+				if err := checkFilter(f); err != nil {
+					return nil, err
+				}
+				return b.deps.Apps.Retry(ctx, f)
+			}),
+		"statuses": rpc.Unary("List placements by replica and life.", "filter",
+			func(ctx context.Context, _ *rpc.Call, f placement.Filter) ([]placement.Status, error) {
+				if err := checkFilter(f); err != nil {
+					return nil, err
+				}
+				return b.deps.Apps.Statuses(ctx, f)
+			}),
+		"explain": rpc.Unary("Tell everything about one replica, OWNER/APP/SERVICE/N, and why each node passed on it.", "replica",
+			func(ctx context.Context, _ *rpc.Call, r placement.Replica) (placement.Status, error) {
+				if _, err := placement.ParseReplica(string(r)); err != nil {
+					return placement.Status{}, err
+				}
+				return b.deps.Apps.Explain(ctx, r)
+			}),
+		"watch": rpc.Streaming("Stream placements: a snapshot, an event with synced, then every change.", "filter",
+			func(ctx context.Context, _ *rpc.Call, f placement.Filter, send func(any) error) error {
+				if err := checkFilter(f); err != nil {
+					return err
+				}
+				return b.deps.Apps.Watch(ctx, f, func(e placement.Event) error { return send(e) })
+			}),
+		"nodes": rpc.Nullary("List all nodes that ever registered, by name.",
+			func(ctx context.Context, _ *rpc.Call) ([]placement.NodeStatus, error) { return b.nodesNow(ctx) }),
+		"node_change": rpc.Unary("Carry out an operator's word about a node: labels, drain, give up.", "change", b.nodeChange),
+		"registry": rpc.Nullary("Tell the http address of the image registry.",
+			func(context.Context, *rpc.Call) (string, error) { return b.cfg.Registry, nil }),
+		"info": rpc.Nullary("Tell which cluster this is and how it is.", b.info),
+	}
+}
+
+func (b *Broadcaster) remove(ctx context.Context, _ *rpc.Call, f placement.Filter) ([]placement.Replica, error) {
+	if f.Owner == "" || f.App == "" || f.Replica != "" || f.Node != "" {
+		return nil, invalid("cannot remove this", "remove ends one whole app, named by owner and app and nothing else", "give both names")
+	}
+	if err := checkFilter(f); err != nil {
+		return nil, err
+	}
+	return b.deps.Apps.Remove(ctx, f.Owner, f.App)
+}
+
+// nodesNow is the view as of now, and what the links show.
+func (b *Broadcaster) nodesNow(ctx context.Context) ([]placement.NodeStatus, error) {
+	nodes, err := b.deps.View.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]placement.NodeStatus, len(nodes))
+	for i, n := range nodes {
+		out[i] = b.deps.Agents.overlay(n)
+	}
+	return out, nil
+}
+
+const maxLabels = 64 // of one change
+
+func (b *Broadcaster) nodeChange(ctx context.Context, _ *rpc.Call, c placement.NodeChange) (placement.NodeStatus, error) {
+	if err := checkChange(c); err != nil {
+		return placement.NodeStatus{}, err
+	}
+	record, err := b.deps.Records.ChangeNode(ctx, c)
+	if err != nil {
+		return placement.NodeStatus{}, err
+	}
+	b.mu.Lock()
+	b.nodes, b.seen = nil, time.Time{} // the next chain looks anew
+	b.mu.Unlock()
+	nodes, err := b.nodesNow(ctx)
+	if err != nil {
+		return placement.NodeStatus{}, err
+	}
+	status := placement.NodeStatus{Node: record.Node, State: placement.NodeSilent, Address: record.Address}
+	for _, n := range nodes {
+		if n.Node == record.Node {
+			status = n
+		}
+	}
+	return changed(status, record), nil
+}
+
+// changed is the status with what the record says, should the view not know
+// it yet.
+func changed(s placement.NodeStatus, r placement.NodeRecord) placement.NodeStatus {
+	s.Labels = map[string]string{}
+	maps.Copy(s.Labels, r.Reported)
+	maps.Copy(s.Labels, r.Labels)
+	switch {
+	case r.GivenUp:
+		s.State = placement.NodeGivenUp
+	case r.Draining && s.State == placement.NodeReady:
+		s.State = placement.NodeDraining
+	}
+	return s
+}
+
+func checkChange(c placement.NodeChange) error {
+	if err := placement.CheckName("node", string(c.Node)); err != nil {
+		return err
+	}
+	if len(c.Labels) == 0 && c.Drain == nil && c.GiveUp == nil {
+		return invalid("no change of node "+string(c.Node), "neither labels nor drain nor give_up is given", "say what to change")
+	}
+	if len(c.Labels) > maxLabels {
+		return invalid("too many labels at once", "64 are allowed", "change fewer")
+	}
+	for k, v := range c.Labels {
+		if err := placement.CheckName("label", k); err != nil {
+			return err
+		}
+		if v == "" {
+			continue
+		}
+		if err := placement.CheckName("value of label "+k, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Broadcaster) info(ctx context.Context, _ *rpc.Call) (Info, error) {
+	nodes, err := b.nodesNow(ctx)
+	if err != nil {
+		return Info{}, err
+	}
+	ready, _ := Eligible(nodes, placement.Request{})
+	return Info{
+		V: placement.Format, Cluster: b.deps.Records.Cluster(), Mark: b.deps.Records.Mark(),
+		Registry: b.cfg.Registry, Nodes: len(nodes), Ready: len(ready),
+	}, nil
+}
