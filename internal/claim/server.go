@@ -120,7 +120,7 @@ func (s *Server) Close() error {
 
 // start starts a process and waits until it answers.
 func (s *Server) start(ctx context.Context) error {
-	p, err := startProcess(exec.Command(s.binary,
+	p, err := startProcess(exec.CommandContext(context.WithoutCancel(ctx), s.binary,
 		"--port", "0", "--unixsocket", s.socket(), "--unixsocketperm", "600",
 		"--save", "", "--appendonly", "no", "--databases", "1", "--daemonize", "no",
 		"--dir", s.dir, "--logfile", s.log()))

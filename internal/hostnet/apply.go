@@ -18,8 +18,8 @@ const (
 )
 
 // Run puts the host's rules right every 10 s, in case that somebody flushed
-// them or put theirs first, until ctx ends; then it returns nil. Without it
-// they are put right by the next call that is made.
+// them or put theirs first, until ctx ends; then it returns nil. Without it they are
+// put right by the first change that is made after 10 s.
 func (n *Net) Run(ctx context.Context) error {
 	// A phase that differs between nodes, without randomness of its own.
 	phase := time.Duration(seedOf(n.names.cluster, string(n.names.node))) % assertEvery
@@ -39,7 +39,8 @@ func (n *Net) Run(ctx context.Context) error {
 }
 
 // Repair puts the host's rules right at once: all of this node's chains and the
-// jumps to them. A node without owners has no rules.
+// jumps to them. Where they are right it only reads. A node without owners has
+// no rules.
 func (n *Net) Repair(ctx context.Context) error {
 	n.mu.Lock()
 	idle := n.idle()
@@ -74,24 +75,25 @@ func (n *Net) apply(ctx context.Context) error {
 	}
 	defer n.rules.leave()
 	n.mu.Lock()
-	fresh := n.fresh()
-	done := fresh && n.have >= goal
-	w, version := n.wanted(), n.want
-	n.present = n.present || !done
-	n.mu.Unlock()
-	if done {
+	if n.fresh() && n.have >= goal {
+		n.mu.Unlock()
 		return nil
 	}
-	if err := w.write(ctx, fresh); err != nil {
-		n.mu.Lock()
-		n.asserted = time.Time{}
-		n.mu.Unlock()
-		return err
+	if !n.fresh() {
+		n.written = nil
 	}
+	w, version := n.wanted(), n.want
+	n.present = true
+	n.mu.Unlock()
+	seen, err := w.write(ctx, n.written)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.have = version
-	if !fresh {
+	if err != nil {
+		n.written, n.asserted = nil, time.Time{}
+		return err
+	}
+	n.written, n.have = w.ruleset(), version
+	if seen {
 		n.asserted = time.Now()
 	}
 	return nil
@@ -115,21 +117,23 @@ func (n *Net) wanted() wanted {
 	return w
 }
 
-// write changes the host; with fresh it does not look at the jumps.
-func (w wanted) write(ctx context.Context, fresh bool) (err error) {
-	if fresh {
-		if err := restore(ctx, w.restore(nil)); err == nil || ctx.Err() != nil {
-			return err
+// write changes the host. What was written lately is trusted to be there still;
+// nil, or a failure, means to look at the host first. seen tells whether it was
+// looked at, jumps included.
+func (w wanted) write(ctx context.Context, written ruleset) (seen bool, err error) {
+	if written != nil {
+		if err := restore(ctx, w.restore(written, false)); err == nil || ctx.Err() != nil {
+			return false, err
 		}
 	}
 	for range applyTries {
 		var now ruleset
 		if now, err = save(ctx); err != nil {
-			return err
+			return false, err
 		}
-		if err = restore(ctx, w.restore(now)); err == nil || ctx.Err() != nil {
-			return err
+		if err = restore(ctx, w.restore(now, true)); err == nil || ctx.Err() != nil {
+			return true, err
 		}
 	}
-	return err
+	return true, err
 }

@@ -19,9 +19,9 @@
 //	nat     POSTROUTING            -> LONGSHORE-<id>-MASQ
 //
 // Invariants:
-//   - The chains are always written whole, in one iptables-restore, from what
-//     this process wants; so every call is idempotent, many calls at once share
-//     one write, and a host whose rules were flushed heals with the next write.
+//   - The chains follow what this process wants as a whole, in one atomic
+//     iptables-restore; so every call is idempotent, many calls at once share one
+//     write, and a host whose rules were flushed heals by itself.
 //   - A subnet belongs to one owner for as long as it is recorded. It is chosen
 //     where no route of the host and no other node here has one, under a lock
 //     of the whole host.

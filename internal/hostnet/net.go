@@ -43,6 +43,7 @@ type Net struct {
 	have     uint64                // the want that the host's rules follow
 	usersAt  uint64                // the want of the last change of records
 	present  bool                  // the host may have rules of ours
+	written  ruleset               // what our chains hold if nobody touched them; nil: look
 	asserted time.Time             // when all rules, jumps included, were last seen or put in place
 }
 

@@ -103,6 +103,13 @@ func TestRepair(t *testing.T) {
 			}
 			answers(t, out.dial, "198.51.100.1:8080", "a to 198.51.100.2")
 			answers(t, a.dial, "198.51.100.2:80", "outside to 198.51.100.1")
+			order := snapshot(t)
+			if err := n.Repair(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(order, snapshot(t)); diff != "" {
+				t.Errorf("a second repair changed something:\n%s", diff)
+			}
 			if count, first := jumpsTo(t, "FORWARD"); count != 1 || !first {
 				t.Errorf("%d jumps in FORWARD, first %v, want one, first", count, first)
 			}

@@ -107,9 +107,13 @@ type userNet struct {
 	subnet netip.Prefix
 }
 
-// filterRules passes on what belongs to owners' bridges and keeps them apart.
-// What concerns none of them goes on to the host's own rules.
-func (w wanted) filterRules() []string {
+// filterHead is the number of rules before those of single bridges.
+const filterHead = 3
+
+// forwardRules passes on what belongs to owners' bridges and keeps them apart.
+// What concerns none of them goes on to the host's own rules. All rules are
+// written as iptables-save prints them.
+func (w wanted) forwardRules() []string {
 	ours := w.names.bridges() + "+"
 	add := "-A " + w.names.forward() + " "
 	lines := []string{
@@ -117,20 +121,29 @@ func (w wanted) filterRules() []string {
 		add + "-i " + ours + " -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
 		add + "-o " + ours + " -m conntrack --ctstate DNAT -j ACCEPT", // a host port
 	}
-	for _, u := range w.users { // a bridge's own frames pass here where bridge-nf-call-iptables is on
-		lines = append(lines, add+"-i "+u.bridge+" -o "+u.bridge+" -j ACCEPT")
+	for _, u := range w.users {
+		lines = append(lines, w.withinRule(u))
 	}
+	const reject = " -j REJECT --reject-with icmp-port-unreachable"
 	return append(lines,
-		add+"-i "+ours+" -m conntrack --ctstate DNAT -j ACCEPT",         // a host port of another node here
-		add+"-i "+ours+" -o "+userPrefix+"+ -j REJECT",                  // owners apart, on all nodes of this host
-		add+"-i "+ours+" -j ACCEPT",                                     // outwards
-		add+"-o "+ours+" -j REJECT --reject-with icmp-port-unreachable", // not exposed
+		add+"-i "+ours+" -m conntrack --ctstate DNAT -j ACCEPT", // a host port of another node here
+		add+"-i "+ours+" -o "+userPrefix+"+"+reject,             // owners apart, on all nodes of this host
+		add+"-i "+ours+" -j ACCEPT",                             // outwards
+		add+"-o "+ours+reject,                                   // not exposed
 	)
 }
 
+// withinRule is for a bridge's own frames, which pass FORWARD as well where
+// bridge-nf-call-iptables is on.
+func (w wanted) withinRule(u userNet) string {
+	return "-A " + w.names.forward() + " -i " + u.bridge + " -o " + u.bridge + " -j ACCEPT"
+}
+
+// masqueradeRules leaves traffic within a bridge alone: the peer would see the
+// gateway instead of the caller.
 func (w wanted) masqueradeRules() []string {
 	var lines []string
-	for _, u := range w.users { // not within the bridge: the peer would see the gateway instead of the caller
+	for _, u := range w.users {
 		lines = append(lines, fmt.Sprintf("-A %s -s %s ! -o %s -j MASQUERADE", w.names.masquerade(), u.subnet, u.bridge))
 	}
 	return lines
@@ -149,27 +162,82 @@ func (w wanted) dnatRules() []string {
 	return lines
 }
 
-// restore is the input of iptables-restore --noflush that brings all this
-// about: our chains are made or emptied and filled again; jumps are left alone
-// where now shows them in place. now is nil when they were seen in place lately.
-func (w wanted) restore(now ruleset) string {
-	chains := map[string][]string{"filter": {w.names.forward()}, "nat": {w.names.dnat(), w.names.masquerade()}}
-	bodies := map[string][]string{"filter": w.filterRules(), "nat": slices.Concat(w.dnatRules(), w.masqueradeRules())}
+// ruleset is what our chains are to hold.
+func (w wanted) ruleset() ruleset {
+	return ruleset{
+		chainID{"filter", w.names.forward()}: w.forwardRules(),
+		chainID{"nat", w.names.dnat()}:       w.dnatRules(),
+		chainID{"nat", w.names.masquerade()}: w.masqueradeRules(),
+	}
+}
+
+// restore is the input of iptables-restore --noflush that leads from what the
+// host has to what is wanted; "" if there is nothing to do. Jumps are looked at
+// only if jumps says that now knows them.
+//
+// A chain that only lacks rules gets them added; one that has others is written
+// anew, which is atomic as well but ten times slower: the kernel waits before it
+// frees what was there.
+func (w wanted) restore(now ruleset, jumps bool) string {
+	want := w.ruleset()
 	var b strings.Builder
 	for _, table := range []string{"filter", "nat"} {
-		lines := []string{"*" + table}
-		for _, c := range chains[table] {
-			lines = append(lines, ":"+c+" - [0:0]")
+		var lines []string
+		for _, chain := range []string{w.names.forward(), w.names.dnat(), w.names.masquerade()} {
+			id := chainID{table, chain}
+			if _, here := want[id]; here {
+				lines = append(lines, w.change(id, now, want[id])...)
+			}
 		}
-		lines = append(lines, bodies[table]...)
 		for _, j := range w.names.jumps() {
-			if j.table == table && now != nil && !j.first(now) {
+			if j.table == table && jumps && !j.first(now) {
 				lines = append(append(lines, j.removal(now)...), j.insertion(w.names))
 			}
 		}
-		b.WriteString(strings.Join(append(lines, "COMMIT"), "\n") + "\n")
+		if len(lines) > 0 {
+			b.WriteString("*" + table + "\n" + strings.Join(lines, "\n") + "\nCOMMIT\n")
+		}
 	}
 	return b.String()
+}
+
+// change is the lines that make one chain hold what it is to.
+func (w wanted) change(id chainID, now ruleset, want []string) []string {
+	have, exists := now[id]
+	missing := without(want, have)
+	if !exists || len(without(have, want)) > 0 {
+		return append([]string{":" + id.chain + " - [0:0]"}, want...)
+	}
+	if id.table == "nat" || len(missing) == 0 {
+		return missing
+	}
+	var inserted []string
+	for _, u := range w.users { // these have their place in the middle
+		if rule := w.withinRule(u); slices.Contains(missing, rule) {
+			prefix := "-A " + id.chain
+			inserted = append(inserted, fmt.Sprintf("-I %s %d%s", id.chain, filterHead+1, strings.TrimPrefix(rule, prefix)))
+		}
+	}
+	if len(inserted) < len(missing) {
+		return append([]string{":" + id.chain + " - [0:0]"}, want...)
+	}
+	return inserted
+}
+
+// without is the lines of a that are not in b; a line that a has more often
+// than b is among them.
+func without(a, b []string) []string {
+	count := map[string]int{}
+	for _, line := range b {
+		count[line]++
+	}
+	var rest []string
+	for _, line := range a {
+		if count[line]--; count[line] < 0 {
+			rest = append(rest, line)
+		}
+	}
+	return rest
 }
 
 // sweep is the input of iptables-restore --noflush that removes our jumps and

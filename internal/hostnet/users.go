@@ -241,5 +241,5 @@ func (n *Net) forgetAll() {
 	clear(n.exposed)
 	n.want++
 	n.have, n.usersAt = 0, n.want
-	n.present, n.asserted = false, time.Time{}
+	n.present, n.written, n.asserted = false, nil, time.Time{}
 }
