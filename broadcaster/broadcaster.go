@@ -89,6 +89,7 @@ const (
 	viewTime      = 50 * time.Millisecond  // how long a view of the nodes is used
 	viewRetry     = 500 * time.Millisecond // after one that could not be had
 	stopTime      = 2 * time.Second
+	noLocksTime   = 5 * time.Second // offers go without claim after a node missed the lock table
 )
 
 // Broadcaster offers what is due and serves clients and agents.
@@ -101,6 +102,8 @@ type Broadcaster struct {
 	seen  time.Time // when nodes was read
 	nodes []placement.NodeStatus
 	stops map[stopKey]bool // stop orders on their way
+
+	noLocks time.Time // when a node last said that the lock table is gone
 }
 
 type stopKey struct {
@@ -168,12 +171,27 @@ func (b *Broadcaster) offerOne(ctx context.Context, try placement.Try) placement
 	nodes, ignored := Eligible(all, try.Request)
 	offer := placement.Offer{
 		Mark: try.Mark, Cluster: b.deps.Records.Cluster(), ID: try.ID, Epoch: try.Epoch,
-		Request: try.Request, Valid: offerValid, Lockless: try.Lockless,
+		Request: try.Request, Valid: offerValid, Lockless: try.Lockless || b.locksGone(),
 	}
-	out := newChain(b.deps.Agents, offer, nodes, b.rng(try)).run(ctx)
+	c := newChain(b.deps.Agents, offer, nodes, b.rng(try))
+	out := c.run(ctx)
+	if c.noLocks {
+		b.mu.Lock()
+		b.noLocks = time.Now()
+		b.mu.Unlock()
+	}
 	out.Ignored = ignored
 	b.cfg.Logger.Debug("chain of rounds ended", "placement", try.ID, "epoch", try.Epoch, "node", out.Taken, "asked", out.Asked, "passed", len(out.Passes))
 	return out
+}
+
+// locksGone tells whether a node said a moment ago that it cannot reach the
+// lock table. Then offers go to one node at a time, without claim; when that
+// moment is over the next chain finds out anew.
+func (b *Broadcaster) locksGone() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.noLocks.IsZero() && time.Since(b.noLocks) < noLocksTime
 }
 
 // rng is the randomness of one try: the same seed and the same try choose the

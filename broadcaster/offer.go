@@ -43,7 +43,7 @@ type chain struct {
 	lasting map[placement.NodeID]bool // passed for good
 	passes  map[placement.NodeID]placement.Reason
 	asked   map[placement.NodeID]bool
-	noLocks bool // a node cannot reach the lock table
+	noLocks bool // a node said that it cannot reach the lock table
 }
 
 func newChain(ask asker, offer placement.Offer, nodes []placement.NodeStatus, rng *rand.Rand) *chain {
@@ -144,13 +144,13 @@ func (c *chain) wait(ctx context.Context, limit time.Duration, done func() bool)
 		select {
 		case a := <-c.answers:
 			delete(c.pending, a.node)
+			c.noLocks = c.noLocks || a.reason.Code == placement.ReasonNoLocks
 			if a.taken {
 				delete(c.passes, a.node)
 				return a.node
 			}
 			c.passes[a.node] = a.reason
 			c.lasting[a.node] = a.reason.Lasting()
-			c.noLocks = c.noLocks || a.reason.Code == placement.ReasonNoLocks
 		case <-timer.C:
 			return ""
 		case <-ctx.Done():

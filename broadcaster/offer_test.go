@@ -172,6 +172,47 @@ func TestNoLocks(t *testing.T) {
 	})
 }
 
+// TestTakenWithoutLocks: a take that says the lock table is gone makes the next
+// chains ask one node at a time, for a while.
+func TestTakenWithoutLocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, nodes(3), plainImages)
+		var c counter
+		for i := range 3 {
+			name := placement.NodeID(fmt.Sprintf("n%02d", i+1))
+			w.node(string(name), c.wrap(name, func(_ context.Context, o placement.Offer) (placement.OfferAnswer, error) {
+				answer := placement.OfferAnswer{Taken: true}
+				if !o.Lockless {
+					answer.Reason.Code = placement.ReasonNoLocks
+				}
+				return answer, nil
+			}))
+		}
+		free := func(i int) int {
+			c.mu.Lock()
+			before := c.free
+			c.mu.Unlock()
+			if got := w.offer(placement.Try{ID: id(i)}); got.Taken == "" {
+				t.Errorf("try %d was not taken", i)
+			}
+			synctest.Wait()
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.free - before
+		}
+		if n := free(1); n != 0 {
+			t.Errorf("the first chain made %d offers without claim", n)
+		}
+		if n := free(2); n != 1 {
+			t.Errorf("the second chain made %d offers without claim, want 1", n)
+		}
+		time.Sleep(6 * time.Second)
+		if n := free(3); n != 0 {
+			t.Errorf("after a while a chain made %d offers without claim", n)
+		}
+	})
+}
+
 // TestSlowNodeHoldsUpNobody: 600 placements flow past a node that hangs.
 func TestSlowNodeHoldsUpNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

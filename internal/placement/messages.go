@@ -37,8 +37,10 @@ type Offer struct {
 
 // OfferAnswer is take or pass.
 type OfferAnswer struct {
-	Taken  bool   `json:"taken"`
-	Reason Reason `json:"reason"` // of a pass
+	Taken bool `json:"taken"`
+	// Reason is that of a pass. A take has one, ReasonNoLocks, if the lock table
+	// could not be reached: the broadcaster then offers to one node at a time.
+	Reason Reason `json:"reason"`
 }
 
 // Progress is the word of a node that works on an offer: when it took it, and
