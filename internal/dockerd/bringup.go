@@ -34,7 +34,7 @@ func (d *daemon) bringUp(ctx context.Context) (_ *conn, unlock func(), err error
 	}
 	c.listen(ctx) // before the list in ensureNets, so that no death is missed
 	if err := d.furnish(ctx, c); err != nil {
-		c.close()
+		c.end()
 		return nil, unlock, err
 	}
 	return c, unlock, nil
@@ -68,7 +68,7 @@ func (d *daemon) launch(ctx context.Context, net UserNet) (*conn, error) {
 	}
 	pid, err := d.answer(ctx, cli, u)
 	if err != nil {
-		cli.Close()
+		_ = cli.Close()                             // it always says nil
 		if running && errors.Is(err, errPatience) { // it hangs
 			err = errors.Join(err, d.h.manager.Stop(ctx, u))
 		}

@@ -115,7 +115,7 @@ func (h *Host) existing(ctx context.Context, c *conn, id placement.ID) (exists, 
 	if err != nil {
 		return nil, classify("look for "+string(id), err)
 	}
-	return &ExistsError{ID: id, Epoch: placement.Epoch(have.Config.Labels[labelEpoch]), State: copyState(string(have.State.Status))}, nil
+	return &ExistsError{ID: id, Epoch: placement.Epoch(have.Config.Labels[labelEpoch]), State: copyState(have.State.Status)}, nil
 }
 
 // Start starts the placement's container; one that runs is no error. ErrRefused

@@ -73,9 +73,9 @@ type conn struct {
 	stop context.CancelFunc // of the event stream
 }
 
-func (c *conn) close() {
+func (c *conn) end() {
 	c.stop()
-	c.Client.Close()
+	_ = c.Close() // it always says nil
 }
 
 func newDaemon(h *Host, owner string) *daemon {
@@ -97,7 +97,7 @@ func (d *daemon) run(ctx context.Context) {
 			d.log.Info("daemon is ready", "pid", c.pid, "took", time.Since(began).Round(time.Millisecond))
 			n = 0
 			err = d.supervise(ctx, c)
-			c.close()
+			c.end()
 		}
 		unlock()
 		if ctx.Err() != nil {
@@ -177,7 +177,7 @@ func (d *daemon) supervise(ctx context.Context, c *conn) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case e := <-c.died:
-			if err := d.repair(ctx, c, e.Actor.Attributes[labelNet] == netShared); err != nil {
+			if err := d.repair(ctx, c, e.Actor); err != nil {
 				return err
 			}
 		case err := <-c.lost:
@@ -204,13 +204,17 @@ func (d *daemon) supervise(ctx context.Context, c *conn) error {
 
 // repair starts net containers again. Nobody is told that the daemon is ready
 // while the shared one is down.
-func (d *daemon) repair(ctx context.Context, c *conn, shared bool) error {
-	if shared {
+func (d *daemon) repair(ctx context.Context, c *conn, dead events.Actor) error {
+	if dead.Attributes[labelNet] == netShared {
 		d.log.Warn("net container died")
 		d.set(starting, nil, nil)
 		defer d.set(ready, c, nil)
 	}
-	if err := d.ensureNets(ctx, c, false); err != nil {
+	err := settle(ctx, c, dead.ID)
+	if err == nil {
+		err = d.ensureNets(ctx, c, false)
+	}
+	if err != nil {
 		return fmt.Errorf("repair net containers: %w", err)
 	}
 	// One that was starting meanwhile may have joined the dead namespace: look

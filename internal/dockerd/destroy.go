@@ -94,6 +94,11 @@ func (h *Host) destroyOne(ctx context.Context, p paths) error {
 		emptyDaemon(ctx, p)
 	}
 	sockets := shimSockets(p)
+	if h.cfg.RemoveState { // nothing is worth an orderly end
+		if err := endProcs(ctx, p.exec, 0, kindDaemon, kindContainerd); err != nil {
+			return err
+		}
+	}
 	if err := h.manager.Stop(ctx, Unit{ID: p.id, ExecRoot: p.exec}); err != nil {
 		return err
 	}
@@ -108,7 +113,7 @@ func (h *Host) destroyOne(ctx context.Context, p paths) error {
 	if err := endProcs(ctx, p.exec, 0, kindShim, kindHelper); err != nil {
 		return err
 	}
-	if err := unmountBelow(p.run, p.state); err != nil {
+	if err := unmountBelow(p.run, p.state, realPath(p.run), realPath(p.state)); err != nil {
 		return err
 	}
 	for _, s := range sockets {
@@ -131,7 +136,7 @@ func emptyDaemon(ctx context.Context, p paths) {
 	if err != nil {
 		return
 	}
-	defer cli.Close()
+	defer func() { _ = cli.Close() }() // it always says nil
 	all, err := cli.ContainerList(ctx, container.ListOptions{All: true})
 	if err != nil {
 		return
@@ -200,10 +205,10 @@ func pidsBelow(dir string) []int {
 	var pids []int
 	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || !e.IsDir() {
-			return nil // it went meanwhile
+			return nil //nolint:nilerr // it went meanwhile
 		}
 		b, _ := os.ReadFile(filepath.Join(path, "cgroup.procs"))
-		for _, line := range strings.Fields(string(b)) {
+		for line := range strings.FieldsSeq(string(b)) {
 			if pid, err := strconv.Atoi(line); err == nil && pid > 1 {
 				pids = append(pids, pid)
 			}
@@ -255,6 +260,14 @@ func unmountBelow(dirs ...string) error {
 		}
 	}
 	return nil
+}
+
+// realPath is the path as the kernel lists mounts: without symbolic links.
+func realPath(p string) string {
+	if real, err := filepath.EvalSymlinks(p); err == nil {
+		return real
+	}
+	return p
 }
 
 // mountsBelow reads mountinfo: the mount points on or below dirs, in order.

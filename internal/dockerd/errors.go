@@ -11,14 +11,14 @@ import (
 )
 
 var (
-	// ErrExists: a container of the placement is there already; [ExistsError]
+	// ErrExists says that a container of the placement is there already; [ExistsError]
 	// says of which epoch.
 	ErrExists = errors.New("a container of this placement is there already")
-	// ErrRefused: Docker answered no. Nothing was changed.
+	// ErrRefused says that Docker answered no.
 	ErrRefused = errors.New("docker refused")
-	// ErrUnknown: no answer came. Docker may or may not have done it.
+	// ErrUnknown says that no answer came: Docker may or may not have done it.
 	ErrUnknown = errors.New("no answer from docker: outcome unknown")
-	// ErrNoDaemon: the owner has no daemon on this node, or it is not ready.
+	// ErrNoDaemon says that the owner has no daemon on this node, or it is not ready.
 	ErrNoDaemon = errors.New("the owner's daemon is not ready")
 )
 

@@ -180,7 +180,7 @@ func (h *Host) List(ctx context.Context) (Listing, error) { return h.viewer.List
 // deaths of containers that this Host itself restarts, to join them to their
 // net container again, are left out.
 func (h *Host) Watch(ctx context.Context, f func(Event)) error {
-	return h.viewer.watch(ctx, f, h.repairs.covers)
+	return h.viewer.watch(ctx, f, &h.repairs)
 }
 
 func (h *Host) jitter() float64 {

@@ -49,7 +49,7 @@ func (m *Detached) Start(ctx context.Context, u Unit) error {
 		return fmt.Errorf("start dockerd: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(u.Argv[0], u.Argv[1:]...) // no context: it outlives us
+	cmd := exec.Command(u.Argv[0], u.Argv[1:]...) //nolint:noctx // it outlives every context
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", log, log
 	cmd.Env = daemonEnv(os.Environ())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
@@ -96,10 +99,8 @@ func revive(ctx context.Context, c *conn, s container.Summary) error {
 
 func hasName(all []container.Summary, name string) bool {
 	for _, s := range all {
-		for _, n := range s.Names {
-			if n == "/"+name {
-				return true
-			}
+		if slices.Contains(s.Names, "/"+name) {
+			return true
 		}
 	}
 	return false
@@ -197,13 +198,15 @@ func (d *daemon) forgetNet(c *conn, id placement.ID) {
 }
 
 // rejoin restarts every running container whose network namespace is not the
-// one of the net container it names: the engine keeps them in the dead one.
+// one of the net container it names: the engine keeps them in the dead one. A
+// container whose net container is no more can never be reached again, and is
+// stopped, which is told as the exit it is.
 func (d *daemon) rejoin(ctx context.Context, c *conn) error {
 	running, err := c.ContainerList(ctx, container.ListOptions{})
 	if err != nil {
 		return fmt.Errorf("list containers: %w", err)
 	}
-	spaces := map[string]string{} // net container -> namespace
+	spaces := map[string]string{} // by net container
 	var work errgroup.Group
 	work.SetLimit(startLimit())
 	for _, s := range running {
@@ -212,19 +215,16 @@ func (d *daemon) rejoin(ctx context.Context, c *conn) error {
 			continue
 		}
 		if _, ok := spaces[netID]; !ok {
-			spaces[netID] = namespace(ctx, c, netID)
+			if spaces[netID], err = namespace(ctx, c, netID); err != nil {
+				return err
+			}
 		}
 		want := spaces[netID]
 		work.Go(func() error {
-			if have := namespace(ctx, c, s.ID); want == "" || have == "" || have == want {
-				return nil
-			}
-			done := d.h.repairs.begin(s.ID)
-			defer done()
-			grace := 10
-			err := c.ContainerRestart(ctx, s.ID, container.StopOptions{Timeout: &grace})
-			if err != nil && !errdefs.IsNotFound(err) {
-				return fmt.Errorf("join %s to its net container again: %w", s.ID, err)
+			err := d.rejoinOne(ctx, c, s.ID, want)
+			if err != nil { // of one container alone: tried again at the next look
+				d.log.Warn("container is not joined to its net container again", "placement", s.Labels[labelID], "err", err)
+				d.sick.Store(true)
 			}
 			return nil
 		})
@@ -232,18 +232,57 @@ func (d *daemon) rejoin(ctx context.Context, c *conn) error {
 	return work.Wait()
 }
 
-// namespace identifies the network namespace of a running container; "" if it
-// does not run.
-func namespace(ctx context.Context, c *conn, id string) string {
+const noNet = "no such container" // as a namespace
+
+func (d *daemon) rejoinOne(ctx context.Context, c *conn, id, want string) error {
+	have, err := namespace(ctx, c, id)
+	if err != nil || want == "" || have == "" || have == noNet || have == want {
+		return err
+	}
+	seconds := 10
+	grace := container.StopOptions{Timeout: &seconds}
+	if want == noNet {
+		return c.ContainerStop(ctx, id, grace)
+	}
+	done := d.h.repairs.begin(d.owner, id)
+	err = c.ContainerRestart(ctx, id, grace)
+	done(err)
+	return err
+}
+
+// namespace identifies the network namespace of a container: "" if it does not
+// run, noNet if there is none.
+func namespace(ctx context.Context, c *conn, id string) (string, error) {
 	have, err := c.ContainerInspect(ctx, id)
-	if err != nil || have.State == nil || have.State.Pid == 0 {
-		return ""
+	if errdefs.IsNotFound(err) {
+		return noNet, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("inspect container: %w", err)
+	}
+	if have.State.Pid == 0 {
+		return "", nil
 	}
 	space, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", have.State.Pid))
 	if err != nil {
-		return ""
+		return "", nil //nolint:nilerr // it ended meanwhile
 	}
-	return space
+	return space, nil
+}
+
+// settle waits until the engine knows what its own event said: for some
+// milliseconds after a death it still lists the container as running.
+func settle(ctx context.Context, c *conn, id string) error {
+	return until(ctx, 5*time.Second, func() (bool, error) {
+		have, err := c.ContainerInspect(ctx, id)
+		if errdefs.IsNotFound(err) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		return !have.State.Running || syscall.Kill(have.State.Pid, 0) == nil, nil
+	})
 }
 
 // discard removes a container, running or not; one that is not there is done.

@@ -89,11 +89,11 @@ func diskUsed(ctx context.Context, root string) (int64, error) {
 			return context.Cause(ctx)
 		}
 		if err != nil {
-			return nil // it went meanwhile
+			return nil //nolint:nilerr // it went meanwhile
 		}
 		info, err := e.Info()
 		if err != nil {
-			return nil
+			return nil //nolint:nilerr // it went meanwhile
 		}
 		st := info.Sys().(*syscall.Stat_t)
 		if device == 0 {
@@ -209,7 +209,7 @@ func anonymous(pid int, execRoot string) int64 {
 		var kib int64
 		switch name, value, _ := strings.Cut(lines.Text(), ":"); name {
 		case "RssAnon", "RssShmem":
-			fmt.Sscanf(value, "%d kB", &kib)
+			kib, _ = strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
 			sum += kib << 10
 		}
 	}

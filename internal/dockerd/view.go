@@ -94,11 +94,11 @@ func (o *Observer) listOne(ctx context.Context, owner string) Listing {
 	for _, s := range containers {
 		switch found, ours := o.cfg.copyFrom(s.Labels); {
 		case ours:
-			found.State = copyState(string(s.State))
+			found.State = copyState(s.State)
 			found.Exit = exitCode(s.Status)
 			l.Copies = append(l.Copies, found)
 		case s.Labels[labelNet] == "" || s.Labels[labelCluster] != o.cfg.Cluster:
-			l.Strangers = append(l.Strangers, Stranger{Owner: owner, Name: nameOf(s), Image: s.Image, State: copyState(string(s.State))})
+			l.Strangers = append(l.Strangers, Stranger{Owner: owner, Name: nameOf(s), Image: s.Image, State: copyState(s.State)})
 		}
 	}
 	return l
@@ -109,7 +109,7 @@ func (o *Observer) containers(ctx context.Context, owner string) ([]container.Su
 	if err != nil {
 		return nil, err
 	}
-	defer cli.Close()
+	defer func() { _ = cli.Close() }() // it always says nil
 	all, err := cli.ContainerList(ctx, container.ListOptions{All: true})
 	if err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)

@@ -2,7 +2,6 @@ package dockerd
 
 import (
 	"context"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -35,11 +34,12 @@ const (
 // what is listed after it, with the events after it on top, is complete.
 // Events of a daemon come in order; one may be told twice.
 func (o *Observer) Watch(ctx context.Context, f func(Event)) error {
-	return o.watch(ctx, f, func(string, time.Time) bool { return false })
+	return o.watch(ctx, f, nil)
 }
 
-// watch leaves out the deaths that hidden knows about.
-func (o *Observer) watch(ctx context.Context, f func(Event), hidden func(id string, at time.Time) bool) error {
+// watch leaves out the deaths that were repairs, and tells a Resync when one
+// failed.
+func (o *Observer) watch(ctx context.Context, f func(Event), repairs *repairs) error {
 	if err := o.cfg.Check(); err != nil {
 		return err
 	}
@@ -50,17 +50,22 @@ func (o *Observer) watch(ctx context.Context, f func(Event), hidden func(id stri
 	defer cancel()
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
-	var known []string
+	known := map[string]uint64{} // owner -> failed repairs that were told
 	for {
 		owners, err := o.cfg.owners()
 		if err != nil {
-			return err
+			o.cfg.log().Warn("daemons are not looked for", "err", err)
 		}
 		for _, owner := range owners {
-			if !slices.Contains(known, owner) {
-				known = append(known, owner)
-				s := stream{cfg: o.cfg, owner: owner, hidden: hidden, news: news}
+			told, old := known[owner]
+			failed := repairs.failures(owner)
+			known[owner] = failed
+			switch {
+			case !old:
+				s := stream{cfg: o.cfg, owner: owner, repairs: repairs, news: news}
 				streams.Go(func() { s.run(ctx) })
+			case failed != told:
+				f(Event{Owner: owner, Resync: true})
 			}
 		}
 		for waiting := true; waiting; {
@@ -78,10 +83,10 @@ func (o *Observer) watch(ctx context.Context, f func(Event), hidden func(id stri
 
 // stream follows one daemon.
 type stream struct {
-	cfg    Config
-	owner  string
-	hidden func(id string, at time.Time) bool
-	news   chan<- Event
+	cfg     Config
+	owner   string
+	repairs *repairs
+	news    chan<- Event
 }
 
 func (s stream) run(ctx context.Context) {
@@ -107,7 +112,7 @@ func (s stream) follow(ctx context.Context) (connected bool) {
 	if err != nil {
 		return false
 	}
-	defer cli.Close()
+	defer func() { _ = cli.Close() }() // it always says nil
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	since := stamp(time.Now())
@@ -119,8 +124,10 @@ func (s stream) follow(ctx context.Context) (connected bool) {
 		args.Add("event", action)
 	}
 	messages, lost := cli.Events(ctx, events.ListOptions{Since: since, Filters: args})
+	log := s.cfg.log().With("owner", s.owner)
 	select {
-	case <-lost:
+	case err := <-lost:
+		log.Debug("no event stream", "err", err)
 		return false
 	default:
 	}
@@ -131,7 +138,8 @@ func (s stream) follow(ctx context.Context) (connected bool) {
 			if e, ok := s.event(m); ok {
 				s.tell(ctx, e)
 			}
-		case <-lost:
+		case err := <-lost:
+			log.Debug("event stream broke", "err", err)
 			return true
 		}
 	}
@@ -156,7 +164,7 @@ func (s stream) event(m events.Message) (Event, bool) {
 	case events.ActionStart:
 		found.State = placement.CopyRunning
 	case events.ActionDie:
-		if s.hidden(m.Actor.ID, time.Unix(0, m.TimeNano)) {
+		if s.repairs.covers(m.Actor.ID, time.Unix(0, m.TimeNano)) {
 			return Event{}, false
 		}
 		found.State = placement.CopyExited
