@@ -69,6 +69,20 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, t targe
 	a.send(w)
 }
 
+// headManifest tells whether a manifest is here with all its parts. Pushers ask
+// it; where a part is missing or damaged they must send all of it again.
+func (r *Registry) headManifest(w http.ResponseWriter, req *http.Request, t target) {
+	m, err := r.find(t.repo, t.ref)
+	if err == nil {
+		_, err = r.checkManifest(req.Context(), t.repo, m)
+	}
+	if err != nil {
+		refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", "no such manifest here, or not all of it")
+		return
+	}
+	r.call(req.Context(), http.MethodHead, t.path(), "", nil).send(w)
+}
+
 // checkManifest refuses a manifest that could never be pulled: not one, or
 // with parts that are not here.
 func (r *Registry) checkManifest(ctx context.Context, repo string, m manifest) (code string, err error) {

@@ -66,25 +66,22 @@ func PushStream(ctx context.Context, to Destination, tag string, r io.Reader, pr
 		return "", fmt.Errorf("keep image: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
-	_, err = io.Copy(f, readerContext{ctx, r})
+	_, err = io.Copy(f, readerFunc(func(b []byte) (int, error) {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		return r.Read(b)
+	}))
 	if err := errors.Join(err, f.Close()); err != nil {
 		return "", fmt.Errorf("keep image: %w", err)
 	}
 	return PushTar(ctx, to, tag, FromFile(f.Name()), progress)
 }
 
-// readerContext stops between two reads when the context ends.
-type readerContext struct {
-	ctx context.Context //nolint:containedctx // lives no longer than the call it serves
-	r   io.Reader
-}
+// readerFunc is a function that reads.
+type readerFunc func(b []byte) (int, error)
 
-func (r readerContext) Read(b []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(b)
-}
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
 // reference is the place in the registry that tag means.
 func (to Destination) reference(tag string) (name.Tag, error) {

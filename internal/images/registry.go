@@ -126,6 +126,8 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.putManifest(w, req, t)
 	case t.kind == kindManifest && req.Method == http.MethodDelete:
 		r.deleteManifest(w, req, t)
+	case t.kind == kindManifest && req.Method == http.MethodHead:
+		r.headManifest(w, req, t)
 	case (t.kind == kindManifest || t.kind == kindTags) && isRead(req):
 		r.call(req.Context(), req.Method, t.path()+"?"+req.URL.RawQuery, "", nil).send(w)
 	case t.kind == kindBlob && isRead(req):

@@ -210,10 +210,11 @@ func (r *Registry) addPiece(w http.ResponseWriter, req *http.Request, t target) 
 		size += n
 	}
 	err = errors.Join(err, f.Close())
+	tooLarge := new(http.MaxBytesError)
 	switch {
-	case err != nil:
+	case err != nil && !errors.As(err, &tooLarge):
 		refuse(w, http.StatusBadRequest, "BLOB_UPLOAD_INVALID", "store layer: "+err.Error())
-	case size > r.opts.MaxBlob:
+	case err != nil || size > r.opts.MaxBlob:
 		refuse(w, http.StatusRequestEntityTooLarge, "SIZE_INVALID", fmt.Sprintf("a layer has at most %d bytes here", r.opts.MaxBlob))
 	default:
 		return size, true
