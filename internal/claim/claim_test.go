@@ -22,6 +22,7 @@ func TestMain(m *testing.M) {
 
 func TestTable(t *testing.T) {
 	claimtest.Run(t, synctest.Test, func(t *testing.T, ttl time.Duration) claimtest.Claims {
+		t.Helper()
 		table, err := claim.NewTable(ttl)
 		if err != nil {
 			t.Fatal(err)
@@ -32,8 +33,12 @@ func TestTable(t *testing.T) {
 
 func TestRedis(t *testing.T) {
 	server := redistest.Start(t)
-	at := func(t *testing.T, f func(*testing.T)) { f(t) }
+	at := func(t *testing.T, f func(*testing.T)) {
+		t.Helper()
+		f(t)
+	}
 	claimtest.Run(t, at, func(t *testing.T, ttl time.Duration) claimtest.Claims {
+		t.Helper()
 		return open(t, server.URL(), t.Name(), ttl)
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -41,7 +42,8 @@ func inNamespace() int {
 	cmd := exec.Command(os.Args[0], os.Args[1:]...)
 	cmd.Env = append(os.Environ(), roleVar+"=host")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	runtime.LockOSThread() // whose end would be the child's
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -73,7 +75,8 @@ type box struct {
 func newBox(t *testing.T, name string) *box {
 	t.Helper()
 	b := &box{t: t, name: name, cmd: exec.Command(os.Args[0])}
-	b.cmd.Env = append(os.Environ(), roleVar+"=box")
+	// The race detector would sleep for a second at the end of every box.
+	b.cmd.Env = append(os.Environ(), roleVar+"=box", "GORACE=atexit_sleep_ms=0")
 	b.cmd.Stderr = os.Stderr
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	in, err := b.cmd.StdinPipe()

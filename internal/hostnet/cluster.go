@@ -24,6 +24,7 @@ type ClusterConfig struct {
 // belong to the bridge; nothing is plugged into it.
 type ClusterNet struct {
 	bridge, alias, file string
+	subnet              netip.Prefix
 	turn                turn
 	state               clusterState // of whoever has the turn
 }
@@ -54,6 +55,7 @@ func EnsureCluster(ctx context.Context, cfg ClusterConfig) (*ClusterNet, error) 
 	if err := c.chooseSubnet(from, cfg); err != nil {
 		return nil, fmt.Errorf("ensure the bridge of the cluster: %w", err)
 	}
+	c.subnet = c.state.Subnet
 	if err := c.ensure(); err != nil {
 		return nil, fmt.Errorf("ensure the bridge of the cluster: %w", err)
 	}
@@ -103,7 +105,7 @@ func (c *ClusterNet) chooseSubnet(from []netip.Prefix, cfg ClusterConfig) error 
 
 // ensure makes the bridge, and takes addresses off that are on no record.
 func (c *ClusterNet) ensure() error {
-	own := netip.PrefixFrom(plus(c.state.Subnet.Addr(), 1), subnetBits)
+	own := netip.PrefixFrom(c.Address(), subnetBits)
 	link, err := ensureBridge(c.bridge, c.alias, own)
 	if err != nil {
 		return err
@@ -119,7 +121,7 @@ func (c *ClusterNet) ensure() error {
 func (c *ClusterNet) Bridge() string { return c.bridge }
 
 // Address is the bridge's own, .1 of its subnet: what all nodes can reach.
-func (c *ClusterNet) Address() netip.Addr { return plus(c.state.Subnet.Addr(), 1) }
+func (c *ClusterNet) Address() netip.Addr { return plus(c.subnet.Addr(), 1) }
 
 // AddNodeAddress gives a node its address on the bridge. The same node gets the
 // same one, also after [ClusterNet.RemoveNodeAddress] and after a restart.
@@ -165,7 +167,7 @@ func (c *ClusterNet) record(node placement.NodeID) (netip.Addr, error) {
 		used[a] = true
 	}
 	for i := uint32(2); i < 255; i++ {
-		address := plus(c.state.Subnet.Addr(), i)
+		address := plus(c.subnet.Addr(), i)
 		if used[address] {
 			continue
 		}
@@ -181,7 +183,7 @@ func (c *ClusterNet) record(node placement.NodeID) (netip.Addr, error) {
 	return netip.Addr{}, &placement.Error{
 		Kind: placement.KindUnavailable,
 		What: fmt.Sprintf("there is no address left for node %s", node),
-		Why:  fmt.Sprintf("253 nodes are on record in %s", c.state.Subnet),
+		Why:  fmt.Sprintf("253 nodes are on record in %s", c.subnet),
 		Next: "start the cluster afresh, or with fewer nodes",
 	}
 }

@@ -14,30 +14,30 @@ import (
 	"longshore/internal/placement"
 )
 
-func newCluster(t testing.TB, cluster string) *hostnet.ClusterNet {
-	t.Helper()
-	return clusterIn(t, cluster, t.TempDir())
+func newCluster(tb testing.TB, cluster string) *hostnet.ClusterNet {
+	tb.Helper()
+	return clusterIn(tb, cluster, tb.TempDir())
 }
 
-func clusterIn(t testing.TB, cluster, dir string) *hostnet.ClusterNet {
-	t.Helper()
-	c, err := hostnet.EnsureCluster(t.Context(), hostnet.ClusterConfig{Cluster: cluster, StateDir: dir})
+func clusterIn(tb testing.TB, cluster, dir string) *hostnet.ClusterNet {
+	tb.Helper()
+	c, err := hostnet.EnsureCluster(tb.Context(), hostnet.ClusterConfig{Cluster: cluster, StateDir: dir})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := hostnet.RemoveCluster(cluster); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return c
 }
 
-func addNode(t testing.TB, c *hostnet.ClusterNet, node placement.NodeID) netip.Addr {
-	t.Helper()
-	a, err := c.AddNodeAddress(t.Context(), node)
+func addNode(tb testing.TB, c *hostnet.ClusterNet, node placement.NodeID) netip.Addr {
+	tb.Helper()
+	a, err := c.AddNodeAddress(tb.Context(), node)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return a
 }

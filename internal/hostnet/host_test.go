@@ -17,11 +17,11 @@ import (
 )
 
 // iptables runs the tool of that name on the "host".
-func iptables(t testing.TB, args ...string) string {
-	t.Helper()
+func iptables(tb testing.TB, args ...string) string {
+	tb.Helper()
 	out, err := exec.Command("iptables", append([]string{"-w"}, args...)...).CombinedOutput()
 	if err != nil {
-		t.Fatalf("iptables %v: %v: %s", args, err, out)
+		tb.Fatalf("iptables %v: %v: %s", args, err, out)
 	}
 	return string(out)
 }
@@ -29,15 +29,15 @@ func iptables(t testing.TB, args ...string) string {
 var counters = regexp.MustCompile(`\[\d+:\d+\]`)
 
 // snapshot is all rules, links and IPv4 addresses of the "host".
-func snapshot(t testing.TB) []string {
-	t.Helper()
+func snapshot(tb testing.TB) []string {
+	tb.Helper()
 	for _, table := range []string{"filter", "nat"} { // makes them print even when empty
-		iptables(t, "-t", table, "-N", "TOUCH")
-		iptables(t, "-t", table, "-X", "TOUCH")
+		iptables(tb, "-t", table, "-N", "TOUCH")
+		iptables(tb, "-t", table, "-X", "TOUCH")
 	}
 	out, err := exec.Command("iptables-save").Output()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var lines []string
 	for line := range strings.Lines(counters.ReplaceAllString(string(out), "")) {
@@ -47,12 +47,12 @@ func snapshot(t testing.TB) []string {
 	}
 	links, err := netlink.LinkList()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for _, l := range links {
 		addresses, err := netlink.AddrList(l, netlink.FAMILY_V4)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		lines = append(lines, fmt.Sprintf("link %s %s %v", l.Type(), l.Attrs().Name, addresses))
 	}
@@ -61,25 +61,25 @@ func snapshot(t testing.TB) []string {
 
 // leavesNothing fails t if, after all its other clean-up, the host is not as it
 // was.
-func leavesNothing(t testing.TB) {
-	t.Helper()
-	before := snapshot(t)
-	t.Cleanup(func() {
-		if diff := cmp.Diff(before, snapshot(t)); diff != "" {
-			t.Errorf("the host is not as it was (-before +after):\n%s", diff)
+func leavesNothing(tb testing.TB) {
+	tb.Helper()
+	before := snapshot(tb)
+	tb.Cleanup(func() {
+		if diff := cmp.Diff(before, snapshot(tb)); diff != "" {
+			tb.Errorf("the host is not as it was (-before +after):\n%s", diff)
 		}
 	})
 }
 
 // dropForward is what a system dockerd does to a fresh host.
-func dropForward(t testing.TB) {
-	t.Helper()
-	iptables(t, "-P", "FORWARD", "DROP")
-	t.Cleanup(func() { iptables(t, "-P", "FORWARD", "ACCEPT") })
+func dropForward(tb testing.TB) {
+	tb.Helper()
+	iptables(tb, "-P", "FORWARD", "DROP")
+	tb.Cleanup(func() { iptables(tb, "-P", "FORWARD", "ACCEPT") })
 }
 
-func newNet(t testing.TB, cfg hostnet.Config) *hostnet.Net {
-	t.Helper()
+func newNet(tb testing.TB, cfg hostnet.Config) *hostnet.Net {
+	tb.Helper()
 	if cfg.Cluster == "" {
 		cfg.Cluster = "c1"
 	}
@@ -87,28 +87,28 @@ func newNet(t testing.TB, cfg hostnet.Config) *hostnet.Net {
 		cfg.Node = "n1"
 	}
 	if cfg.StateDir == "" {
-		cfg.StateDir = t.TempDir()
+		cfg.StateDir = tb.TempDir()
 	}
-	n, err := hostnet.New(t.Context(), cfg)
+	n, err := hostnet.New(tb.Context(), cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { sweep(t, cfg.Cluster, cfg.Node) })
+	tb.Cleanup(func() { sweep(tb, cfg.Cluster, cfg.Node) })
 	return n
 }
 
-func sweep(t testing.TB, cluster string, node placement.NodeID) {
-	t.Helper()
-	if err := hostnet.Sweep(contextOf(t), cluster, node); err != nil {
-		t.Error(err)
+func sweep(tb testing.TB, cluster string, node placement.NodeID) {
+	tb.Helper()
+	if err := hostnet.Sweep(contextOf(tb), cluster, node); err != nil {
+		tb.Error(err)
 	}
 }
 
-func ensure(t testing.TB, n *hostnet.Net, owner string) hostnet.UserNet {
-	t.Helper()
-	u, err := n.EnsureUser(t.Context(), owner)
+func ensure(tb testing.TB, n *hostnet.Net, owner string) hostnet.UserNet {
+	tb.Helper()
+	u, err := n.EnsureUser(tb.Context(), owner)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return u
 }
@@ -157,10 +157,10 @@ func refuses(t *testing.T, dial func(string) (string, error), address string) {
 	}
 }
 
-func expose(t testing.TB, n *hostnet.Net, key, at, to string) {
-	t.Helper()
-	if err := n.Expose(t.Context(), rule(key, at, to)); err != nil {
-		t.Fatal(err)
+func expose(tb testing.TB, n *hostnet.Net, key, at, to string) {
+	tb.Helper()
+	if err := n.Expose(tb.Context(), rule(key, at, to)); err != nil {
+		tb.Fatal(err)
 	}
 }
 
@@ -169,11 +169,11 @@ func rule(key, at, to string) hostnet.Rule {
 	return hostnet.Rule{Key: key, Address: from.Addr(), HostPort: from.Port(), Proto: "tcp", To: netip.MustParseAddrPort(to)}
 }
 
-func keysOf(t testing.TB, n *hostnet.Net) []string {
-	t.Helper()
-	rules, err := n.Exposed(t.Context())
+func keysOf(tb testing.TB, n *hostnet.Net) []string {
+	tb.Helper()
+	rules, err := n.Exposed(tb.Context())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var keys []string
 	for _, r := range rules {
@@ -184,9 +184,9 @@ func keysOf(t testing.TB, n *hostnet.Net) []string {
 
 // jumpsTo counts the rules of a chain that lead to ours, and tells whether one
 // of them is the first rule.
-func jumpsTo(t testing.TB, chain string) (count int, first bool) {
-	t.Helper()
-	rules := strings.Split(strings.TrimSpace(iptables(t, "-S", chain)), "\n")[1:]
+func jumpsTo(tb testing.TB, chain string) (count int, first bool) {
+	tb.Helper()
+	rules := strings.Split(strings.TrimSpace(iptables(tb, "-S", chain)), "\n")[1:]
 	for _, r := range rules {
 		if strings.Contains(r, "-j LONGSHORE-") {
 			count++

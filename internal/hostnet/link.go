@@ -32,8 +32,7 @@ func dump[T any](read func() ([]T, error)) (all []T, err error) {
 // that is something else, or another's, is an error.
 func findBridge(name, alias string) (netlink.Link, error) {
 	link, err := netlink.LinkByName(name)
-	var missing netlink.LinkNotFoundError
-	if errors.As(err, &missing) {
+	if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
 		return nil, nil
 	}
 	if err != nil {

@@ -37,14 +37,15 @@ type Net struct {
 	rules turn // of those who write the host's rules
 
 	mu       sync.Mutex
-	records  map[string]userRecord // as in the file
-	exposed  map[string]Rule       // by key
-	want     uint64                // grows with each change of the two above
-	have     uint64                // the want that the host's rules follow
-	usersAt  uint64                // the want of the last change of records
-	present  bool                  // the host may have rules of ours
-	written  ruleset               // what our chains hold if nobody touched them; nil: look
-	asserted time.Time             // when all rules, jumps included, were last seen or put in place
+	records  map[string]userRecord
+	saved    bool            // the file says the same
+	exposed  map[string]Rule // by key
+	want     uint64          // grows with each change of the two above
+	have     uint64          // the want that the host's rules follow
+	usersAt  uint64          // the want of the last change of records
+	present  bool            // the host may have rules of ours
+	written  ruleset         // what our chains hold if nobody touched them; nil: look
+	asserted time.Time       // when all rules, jumps included, were last seen or put in place
 }
 
 // turn lets one in at a time; unlike a mutex it is left when a context ends.
@@ -88,7 +89,7 @@ func New(ctx context.Context, cfg Config) (*Net, error) {
 	for _, dir := range cfg.Beside {
 		n.beside = append(n.beside, filepath.Join(dir, userFile))
 	}
-	if n.records, err = n.known(); err != nil {
+	if n.records, n.saved, err = n.known(); err != nil {
 		return nil, err
 	}
 	now, err := save(ctx)
@@ -103,13 +104,13 @@ func New(ctx context.Context, cfg Config) (*Net, error) {
 }
 
 // known is the record of subnets, together with what the bridges tell: the
-// record may be lost.
-func (n *Net) known() (map[string]userRecord, error) {
+// record may be lost. saved tells whether the file has all of it.
+func (n *Net) known() (records map[string]userRecord, saved bool, err error) {
 	state := userState{}
 	if err := readState(n.file, &state); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	records := map[string]userRecord{}
+	records, saved = map[string]userRecord{}, true
 	for owner, r := range state.Users {
 		if usable(r.Subnet) {
 			records[owner] = r
@@ -117,7 +118,7 @@ func (n *Net) known() (map[string]userRecord, error) {
 	}
 	links, err := bridgesOf(n.names.bridges(), n.names.aliasPrefix())
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	for _, link := range links {
 		owner := strings.TrimPrefix(link.Attrs().Alias, n.names.aliasPrefix())
@@ -126,11 +127,11 @@ func (n *Net) known() (map[string]userRecord, error) {
 		}
 		addresses, err := addressesOf(link)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if _, recorded := records[owner]; !recorded && len(addresses) > 0 && usable(addresses[0].Masked()) {
-			records[owner] = userRecord{Subnet: addresses[0].Masked()}
+			records[owner], saved = userRecord{Subnet: addresses[0].Masked()}, false
 		}
 	}
-	return records, nil
+	return records, saved, nil
 }

@@ -21,7 +21,10 @@ import (
 )
 
 // contextOf is a context for clean-up, where the test's own has ended.
-func contextOf(t testing.TB) context.Context { return context.WithoutCancel(t.Context()) }
+func contextOf(tb testing.TB) context.Context {
+	tb.Helper()
+	return context.WithoutCancel(tb.Context())
+}
 
 func isKind(err error, kind string) bool {
 	var problem *placement.Error
@@ -279,7 +282,9 @@ func TestBadNames(t *testing.T) {
 		}
 	}
 	for _, cfg := range []hostnet.Config{
-		{Node: "n1"}, {Cluster: "c 1", Node: "n1"}, {Cluster: "c1", Node: "n/1"},
+		{Node: "n1"},
+		{Cluster: "c 1", Node: "n1"},
+		{Cluster: "c1", Node: "n/1"},
 		{Cluster: "c1", Node: "n1", Pool: netip.MustParsePrefix("10.0.0.0/25")},
 		{Cluster: "c1", Node: "n1", Pool: netip.MustParsePrefix("fd00::/16")},
 	} {

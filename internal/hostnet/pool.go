@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"longshore/internal/placement"
 )
@@ -77,12 +78,7 @@ func plus(a netip.Addr, n uint32) netip.Addr {
 }
 
 func overlapsAny(p netip.Prefix, taken []netip.Prefix) bool {
-	for _, t := range taken {
-		if p.Overlaps(t) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(taken, p.Overlaps)
 }
 
 // seedOf spreads beginnings of searches.

@@ -11,28 +11,28 @@ import (
 )
 
 // dummy is a foreign interface with an address, hence a route.
-func dummy(t testing.TB, name, address string) {
-	t.Helper()
+func dummy(tb testing.TB, name, address string) {
+	tb.Helper()
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = name
 	link := &netlink.Bridge{LinkAttrs: attrs}
 	if err := netlink.LinkAdd(link); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := netlink.LinkDel(link); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	a, err := netlink.ParseAddr(address)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := netlink.AddrAdd(link, a); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 

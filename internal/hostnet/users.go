@@ -108,7 +108,7 @@ func (n *Net) subnetFor(owner, bridge string) (netip.Prefix, error) {
 	record, known := records[owner]
 	usable := known && !overlapsAny(record.Subnet, taken)
 	if usable && record.Removed == 0 {
-		return record.Subnet, n.keep(records) // the file may have been lost
+		return record.Subnet, n.keep(records)
 	}
 	if !usable {
 		old := record.Subnet
@@ -149,11 +149,18 @@ func (n *Net) newSubnet(owner string, records map[string]userRecord, taken []net
 // keep makes records the ones that hold, on disk first. Call it with the turn
 // of users.
 func (n *Net) keep(records map[string]userRecord) error {
+	n.mu.Lock()
+	same := n.saved && maps.Equal(n.records, records)
+	n.mu.Unlock()
+	if same {
+		return nil
+	}
 	if err := writeState(n.file, userState{V: placement.Format, Users: records}); err != nil {
 		return err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.saved = true
 	if !maps.Equal(n.records, records) {
 		n.records = records
 		n.want++
@@ -238,6 +245,7 @@ func (n *Net) forgetAll() {
 			n.records[owner] = r
 		}
 	}
+	n.saved = false
 	clear(n.exposed)
 	n.want++
 	n.have, n.usersAt = 0, n.want

@@ -41,7 +41,10 @@ func Run(t *testing.T, in In, open Open) {
 		{"invalid words", time.Hour, invalidWords},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			in(t, func(t *testing.T) { c.f(t, open(t, c.ttl), c.ttl) })
+			in(t, func(t *testing.T) {
+				t.Helper()
+				c.f(t, open(t, c.ttl), c.ttl)
+			})
 		})
 	}
 }
@@ -60,6 +63,7 @@ var (
 )
 
 func steps(t *testing.T, c Claims, _ time.Duration) {
+	t.Helper()
 	for i, s := range []struct {
 		why     string
 		release bool
@@ -155,10 +159,12 @@ func CheckOneWinner(t *testing.T, answers []Answer) {
 }
 
 func oneWinner(t *testing.T, c Claims, _ time.Duration) {
+	t.Helper()
 	CheckOneWinner(t, Race(t, 16, func(int) Claims { return c }, func(int) placement.Epoch { return mid }))
 }
 
 func highestEpochWins(t *testing.T, c Claims, _ time.Duration) {
+	t.Helper()
 	const n = 16
 	answers := Race(t, n, func(int) Claims { return c }, func(i int) placement.Epoch { return start.Epoch(uint32(i)) })
 	if !answers[n-1].OK {
@@ -191,6 +197,7 @@ func grantedAfter(t *testing.T, c Claims, node placement.NodeID, since time.Time
 }
 
 func expires(t *testing.T, c Claims, ttl time.Duration) {
+	t.Helper()
 	before := time.Now()
 	mustAcquire(t, c, "n1")
 	if got := grantedAfter(t, c, "n2", before); got < ttl {
@@ -202,6 +209,7 @@ func expires(t *testing.T, c Claims, ttl time.Duration) {
 }
 
 func renewalExtends(t *testing.T, c Claims, ttl time.Duration) {
+	t.Helper()
 	mustAcquire(t, c, "n1")
 	before := time.Now()
 	for range 4 { // nobody else asks, so it is granted even if this test is late
@@ -223,6 +231,7 @@ func mustAcquire(t *testing.T, c Claims, node placement.NodeID) {
 }
 
 func endedContext(t *testing.T, c Claims, _ time.Duration) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, ok, err := c.Acquire(ctx, web1, mid, "n1"); ok || !errors.Is(err, context.Canceled) {
@@ -234,6 +243,7 @@ func endedContext(t *testing.T, c Claims, _ time.Duration) {
 }
 
 func invalidWords(t *testing.T, c Claims, _ time.Duration) {
+	t.Helper()
 	for _, w := range []struct {
 		id    placement.ID
 		epoch placement.Epoch

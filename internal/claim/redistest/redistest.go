@@ -12,25 +12,25 @@ import (
 
 // Redis is a server that a test may kill and start again.
 type Redis struct {
-	t      testing.TB
+	tb     testing.TB
 	dir    string
 	server *claim.Server
 }
 
 // Start starts an empty server. A machine without redis-server fails the test.
-func Start(t testing.TB) *Redis {
-	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "ls") // short: a socket's path has at most 104 bytes
+func Start(tb testing.TB) *Redis {
+	tb.Helper()
+	dir, err := os.MkdirTemp("/tmp", "ls") //nolint:usetesting // TempDir's paths are too long for a socket's 104 bytes
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	r := &Redis{t: t, dir: dir}
-	t.Cleanup(func() {
+	r := &Redis{tb: tb, dir: dir}
+	tb.Cleanup(func() {
 		if r.server != nil {
 			_ = r.server.Close() // nothing to do about it
 		}
 		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	r.Restart()
@@ -42,19 +42,19 @@ func (r *Redis) URL() string { return r.server.URL() }
 
 // Kill ends the server with SIGKILL and waits for its end.
 func (r *Redis) Kill() {
-	r.t.Helper()
+	r.tb.Helper()
 	if err := syscall.Kill(r.server.PID(), syscall.SIGKILL); err != nil {
-		r.t.Fatal(err)
+		r.tb.Fatal(err)
 	}
 	_ = r.server.Close() // waits
 }
 
 // Restart starts the server again after [Redis.Kill], empty.
 func (r *Redis) Restart() {
-	r.t.Helper()
-	server, err := claim.StartServer(r.t.Context(), r.dir, nil)
+	r.tb.Helper()
+	server, err := claim.StartServer(r.tb.Context(), r.dir, nil)
 	if err != nil {
-		r.t.Fatal(err)
+		r.tb.Fatal(err)
 	}
 	r.server = server
 }
@@ -62,15 +62,15 @@ func (r *Redis) Restart() {
 // Freeze stops the server's process without ending it: it takes connections
 // and answers nothing, until the function that is returned is called.
 func (r *Redis) Freeze() (thaw func()) {
-	r.t.Helper()
+	r.tb.Helper()
 	pid := r.server.PID()
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		r.t.Fatal(err)
+		r.tb.Fatal(err)
 	}
 	return func() {
-		r.t.Helper()
+		r.tb.Helper()
 		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
-			r.t.Fatal(err)
+			r.tb.Fatal(err)
 		}
 	}
 }
