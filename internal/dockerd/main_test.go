@@ -110,6 +110,7 @@ var nodes atomic.Int32
 // the test, leaving nothing.
 func newNode(t *testing.T, change func(*dockerd.Config)) *node {
 	t.Helper()
+	t.Parallel()
 	dir, err := os.MkdirTemp("/tmp", "ls") //nolint:usetesting // sockets need a short path
 	if err != nil {
 		t.Fatal(err)
@@ -158,6 +159,8 @@ func (n *node) gone() {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
+	began := time.Now()
+	defer func() { n.t.Log("destroyed in", time.Since(began)) }()
 	if err := dockerd.New(n.cfg, n.net).Destroy(ctx); err != nil {
 		n.t.Error("destroy:", err)
 	}
