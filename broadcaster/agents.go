@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,7 +23,7 @@ type caller interface {
 }
 
 const (
-	probeTime   = 2 * time.Second  // an old link's time to prove that it lives
+	probeTime   = time.Second      // an old link's time to prove that it lives; less than an agent waits for its register
 	contestTime = 30 * time.Second // no new work after the last word of a second session
 )
 
@@ -99,7 +100,7 @@ func (a *Agents) overlay(n placement.NodeStatus) placement.NodeStatus {
 		n.Agent = false
 	case s.isContested():
 		n.Agent = false
-		n.Alarms = append(n.Alarms[:len(n.Alarms):len(n.Alarms)], fmt.Sprintf("two live sessions, from %s and %s: no new work", s.link.Peer().Addr, s.rival))
+		n.Alarms = append(slices.Clip(n.Alarms), fmt.Sprintf("two live sessions, from %s and %s: no new work", s.link.Peer().Addr, s.rival))
 	}
 	return n
 }
@@ -116,8 +117,12 @@ func (a *Agents) take(ctx context.Context, node placement.NodeID, link caller) e
 	if err != nil || old == nil {
 		return err
 	}
-	if !alive(ctx, old) {
-		old.Close()
+	lives := alive(ctx, old)
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("probe the former link: %w", err)
+	}
+	if !lives {
+		_ = old.Close() // it is dead already
 		if old, err = a.sit(node, link, old); err != nil || old == nil {
 			return err
 		}

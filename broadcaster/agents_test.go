@@ -99,7 +99,7 @@ func TestDeadOldLink(t *testing.T) {
 		w.transport.Messages(func(h rpc.Hop) rpc.Fate { return rpc.Fate{Drop: h.Identity == "old"} })
 		begin := time.Now()
 		w.node("n01", takes)
-		if took := time.Since(begin); took > 2100*time.Millisecond {
+		if took := time.Since(begin); took > 1100*time.Millisecond {
 			t.Errorf("took %s", took)
 		}
 		if got := w.offer(placement.Try{}); got.Taken != "n01" {
@@ -109,6 +109,35 @@ func TestDeadOldLink(t *testing.T) {
 		case <-old.Done():
 		case <-time.After(time.Minute):
 			t.Error("the old link is still open")
+		}
+	})
+}
+
+// TestImpatientSecond: who leaves before the first link was heard changes
+// nothing.
+func TestImpatientSecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, nodes(1), plainImages)
+		first := w.dial("n01", rpc.Methods{
+			"room": rpc.Nullary("", func(context.Context, *rpc.Call) (any, error) {
+				time.Sleep(500 * time.Millisecond)
+				return nil, nil
+			}),
+			"offer": rpc.Unary("", "offer", func(ctx context.Context, _ *rpc.Call, o placement.Offer) (placement.OfferAnswer, error) {
+				return takes(ctx, o)
+			}),
+		})
+		if err := w.register(first, "n01"); err != nil {
+			t.Fatal(err)
+		}
+		second := w.dial("n01", nil)
+		time.AfterFunc(100*time.Millisecond, func() { second.Close() })
+		if err := w.register(second, "n01"); err == nil {
+			t.Error("the second session was registered")
+		}
+		time.Sleep(time.Second)
+		if got := w.offer(placement.Try{}); got.Taken != "n01" {
+			t.Errorf("taken by %q, want the first session", got.Taken)
 		}
 	})
 }

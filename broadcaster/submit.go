@@ -79,8 +79,7 @@ func (b *Broadcaster) resolve(ctx context.Context, app placement.App) (map[strin
 
 // imageError says for which service an image could not be found.
 func imageError(service, ref string, err error) error {
-	var e *placement.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*placement.Error](err); ok {
 		return &placement.Error{Kind: e.Kind, What: fmt.Sprintf("service %s: %s", service, e.What), Why: e.Why, Next: cmp.Or(e.Next, "correct image:")}
 	}
 	return &placement.Error{

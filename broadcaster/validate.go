@@ -153,9 +153,12 @@ func checkAmounts(r *placement.Request, where string) error {
 		what     string
 		n, bound int64
 	}{
-		{"needs.cpu", r.Needs.CPU, maxCPU}, {"limits.cpu", r.Limits.CPU, maxCPU},
-		{"needs.memory", r.Needs.Memory, maxBytes}, {"limits.memory", r.Limits.Memory, maxBytes},
-		{"needs.disk", r.Needs.Disk, maxBytes}, {"limits.disk", r.Limits.Disk, 0},
+		{"needs.cpu", r.Needs.CPU, maxCPU},
+		{"limits.cpu", r.Limits.CPU, maxCPU},
+		{"needs.memory", r.Needs.Memory, maxBytes},
+		{"limits.memory", r.Limits.Memory, maxBytes},
+		{"needs.disk", r.Needs.Disk, maxBytes},
+		{"limits.disk", r.Limits.Disk, 0},
 	} {
 		if a.n < 0 || a.n > a.bound {
 			return invalid(fmt.Sprintf("%s of %s is %d", a.what, where, a.n), fmt.Sprintf("it is a number from 0 to %d", a.bound), "correct it")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -207,9 +208,7 @@ func start(t *testing.T, nodes view, resolve images) *world {
 		t.Fatal(err)
 	}
 	methods := w.b.ClientMethods()
-	for name, m := range w.b.NodeMethods() {
-		methods[name] = m
-	}
+	maps.Copy(methods, w.b.NodeMethods())
 	ctx, cancel := context.WithCancel(t.Context())
 	lis, err := w.transport.Listen(ctx, "b")
 	if err != nil {

@@ -206,8 +206,7 @@ func (l *linter) command(n *item, where string) {
 
 // addErr reports another package's error at a place of the file.
 func (l *linter) addErr(at position, err error) {
-	var e *placement.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*placement.Error](err); ok {
 		l.add(problem{at: at, what: e.What, why: e.Why, next: e.Next})
 		return
 	}

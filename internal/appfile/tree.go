@@ -109,10 +109,10 @@ func (b *builder) build(y *yaml.Node, key, path string, at position, depth int) 
 	}
 	n.kind, n.text = y.Kind, y.Value
 	n.null = y.Kind == yaml.ScalarNode && y.Tag == "!!null"
-	switch y.Kind {
-	case yaml.MappingNode:
+	if y.Kind == yaml.MappingNode {
 		b.mapping(n, y, depth)
-	case yaml.SequenceNode:
+	}
+	if y.Kind == yaml.SequenceNode {
 		for i, c := range y.Content {
 			k := strconv.Itoa(i)
 			n.kids = append(n.kids, b.build(c, k, join(path, k), position{c.Line, c.Column}, depth+1))
