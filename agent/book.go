@@ -104,6 +104,8 @@ type news struct {
 type gone struct {
 	id     placement.ID
 	digest string // as of drop
+	ports  bool   // it may have had ports on the node's address
+	own    bool   // by a removal that is not through yet, and sees to the ports
 }
 
 // found is a copy of a listing with its request, as far as that is known.
@@ -151,7 +153,8 @@ func (b *book) apply(l dockerd.Listing, began uint64, unknown []found) news {
 		if !listed[h.ID.Owner()] || there[h.ID] == h.Epoch || e.changed > began || e.state == "" {
 			continue
 		}
-		n.gone = append(n.gone, gone{h.ID, b.drop(h.ID, h.Epoch)})
+		ports := published(h.Request) || !e.kept
+		n.gone = append(n.gone, gone{id: h.ID, digest: b.drop(h.ID, h.Epoch), ports: ports})
 	}
 	for _, c := range unknown {
 		if b.copies[c.ID] != nil || b.dropped[c.ID] > began {

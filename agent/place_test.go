@@ -249,7 +249,7 @@ func TestClaims(t *testing.T) {
 	t.Run("lockless", func(t *testing.T) {
 		inWorld(t, func(w *world) {
 			w.claims.held[web1] = "n7"
-			a, err := w.agent.Offer(t.Context(), placement.Offer{Mark: w.ledger.now(), Cluster: "c1", ID: web1, Epoch: epoch(1), Request: request(), Lockless: true})
+			a, err := w.agent.Offer(w.t.Context(), placement.Offer{Mark: w.ledger.now(), Cluster: "c1", ID: web1, Epoch: epoch(1), Request: request(), Lockless: true})
 			if err != nil || !a.Taken || w.claims.asks != 0 {
 				t.Errorf("%+v, %v, %d claims", a, err, w.claims.asks)
 			}

@@ -155,6 +155,10 @@ func (a *Agent) list(ctx context.Context) error {
 
 	a.mu.Lock()
 	n := a.book.apply(l, began, copies)
+	for i, g := range n.gone {
+		t := a.tasks[g.id]
+		n.gone[i].own = t != nil && t.kind != resuming
+	}
 	stale := false
 	for _, id := range n.ids {
 		if t := a.tasks[id]; t != nil && t.kind == placing {
@@ -179,9 +183,15 @@ func (a *Agent) list(ctx context.Context) error {
 // settle gives back what copies held that vanished without the agent's doing.
 func (a *Agent) settle(all []gone) {
 	for _, g := range all {
-		a.Logger.Info("copy is gone", "placement", g.id, "owner", g.id.Owner())
 		if g.digest != "" {
 			a.requests.leave(g.digest)
+		}
+		if g.own {
+			continue
+		}
+		a.Logger.Info("copy is gone", "placement", g.id, "owner", g.id.Owner())
+		if !g.ports {
+			continue
 		}
 		a.spawn(func(ctx context.Context) {
 			if _, there := a.holds(g.id); there {
