@@ -297,3 +297,14 @@ services:
 		t.Errorf("got %v, want the place of the anchor", err)
 	}
 }
+
+// TestExample loads what newcomers submit first.
+func TestExample(t *testing.T) {
+	app, warnings, err := appfile.Load(t.Context(), "../../examples/hello/app.yaml", options())
+	if err != nil || len(warnings) > 0 {
+		t.Fatalf("got %v, %v", warnings, err)
+	}
+	if app.Name != "hello" || len(app.Services) != 1 {
+		t.Errorf("got %+v", app)
+	}
+}
