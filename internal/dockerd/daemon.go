@@ -29,10 +29,10 @@ const (
 )
 
 const (
-	pingEvery = 5 * time.Second
-	pingLimit = 5 * time.Second
-	hungAfter = 4                // unanswered pings in a row
-	answerIn  = 20 * time.Second // from launch to the first answer
+	lookLongEvery = 5 * time.Second
+	pingLimit     = 5 * time.Second
+	hungAfter     = 4                // unanswered pings in a row
+	answerIn      = 20 * time.Second // from launch to the first answer
 )
 
 // daemon is one owner's daemon. Its goroutine alone changes it.
@@ -169,37 +169,52 @@ func (d *daemon) supervise(ctx context.Context, c *conn) error {
 	d.set(ready, c, nil)
 	look := time.NewTicker(time.Second)
 	defer look.Stop()
-	ping := time.NewTicker(pingEvery)
-	defer ping.Stop()
-	silent := 0
+	long := time.NewTimer(time.Duration((0.5 + d.h.jitter()) * float64(lookLongEvery)))
+	defer long.Stop()
+	var seen symptoms
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case e := <-c.died:
-			if err := d.repair(ctx, c, e.Actor); err != nil {
-				return err
-			}
-		case err := <-c.lost:
-			return fmt.Errorf("event stream broke: %w", err)
+			err = d.repair(ctx, c, e.Actor)
+		case err = <-c.lost:
+			err = fmt.Errorf("event stream broke: %w", err)
 		case <-look.C:
 		case <-d.kick:
-		case <-ping.C:
-			if err := d.ping(ctx, c); err == nil {
-				silent = 0
-			} else if silent++; silent >= hungAfter {
-				return errors.Join(err, d.h.manager.Stop(ctx, d.unit()))
-			}
-			if d.sick.Swap(false) {
-				if err := d.ensureNets(ctx, c, false); err != nil {
-					return fmt.Errorf("repair net containers: %w", err)
-				}
-			}
+		case <-long.C:
+			long.Reset(lookLongEvery)
+			err = d.lookLong(ctx, c, &seen)
+		}
+		if err != nil {
+			return err
 		}
 		if !alive(c.pid, d.paths.exec) {
 			return errors.New("dockerd is gone")
 		}
 	}
+}
+
+// symptoms are what must be seen several times in a row before it counts.
+type symptoms struct{ silent, bare int }
+
+// lookLong is the look that costs calls.
+func (d *daemon) lookLong(ctx context.Context, c *conn, seen *symptoms) error {
+	if err := d.ping(ctx, c); err != nil {
+		if seen.silent++; seen.silent >= hungAfter {
+			return errors.Join(err, d.h.manager.Stop(ctx, d.unit()))
+		}
+		return nil
+	}
+	seen.silent = 0
+	d.lookAtBridge(ctx, c, &seen.bare)
+	if d.sick.Swap(false) {
+		if err := d.ensureNets(ctx, c, false); err != nil {
+			return fmt.Errorf("repair net containers: %w", err)
+		}
+	}
+	return nil
 }
 
 // repair starts net containers again. Nobody is told that the daemon is ready

@@ -250,14 +250,14 @@ func TestRemovedNetContainer(t *testing.T) {
 	n.answers(web)
 }
 
-// A bridge that goes under a running daemon comes back with the next repair.
+// A bridge that goes under a running daemon comes back with everything on it.
 func TestRemovedBridge(t *testing.T) {
 	m := newMirror(t)
 	n := newNode(t, m.mirrored)
 	web := id("alice", "web")
 	n.launch(n.spec(web, m.image(t, "alice/hello", 0)))
 	n.ok(n.net.RemoveUser(n.ctx(), "alice"))
-	n.kill(n.containerPID("alice", "longshore-net"))
+	n.eventually("the bridge is lost", func() bool { return n.says(web) == "" })
 	n.answers(web)
 }
 
