@@ -33,11 +33,15 @@ func (a *Agent) Offer(ctx context.Context, o placement.Offer) (placement.OfferAn
 		a.finish(t)
 		return pass(why), nil
 	}
+	answer := placement.OfferAnswer{Taken: true}
+	if !o.Lockless && !p.claimed {
+		answer.Reason = placement.Reason{Code: placement.ReasonNoLocks}
+	}
 	if !a.spawn(p.run) {
 		p.undo(ctx)
 		return pass(placement.Reason{Code: placement.ReasonDraining, Text: "the agent is stopping"}), nil
 	}
-	return placement.OfferAnswer{Taken: true}, nil
+	return answer, nil
 }
 
 func pass(why placement.Reason) placement.OfferAnswer { return placement.OfferAnswer{Reason: why} }

@@ -258,7 +258,9 @@ func TestClaims(t *testing.T) {
 	t.Run("unreachable", func(t *testing.T) {
 		inWorld(t, func(w *world) {
 			w.claims.err = errors.New("connection refused")
-			w.mustTake(web1, request())
+			if a := w.offer(web1, request()); !a.Taken || a.Reason.Code != placement.ReasonNoLocks {
+				t.Errorf("%+v, want a take that says that there are no locks", a)
+			}
 			w.settle()
 			if s := w.docker.state(web1); s != placement.CopyRunning {
 				t.Errorf("the copy is %q", s)

@@ -40,10 +40,14 @@ var errVoid = errors.New("the answer does not count")
 // Linked tells the agent that the link to the broadcaster came up: it
 // registers, since it may be another ledger's start that answers there.
 func (a *Agent) Linked() {
-	a.mu.Lock()
-	a.reg.links++
-	a.mu.Unlock()
+	a.countLink()
 	a.wakeRegistrar()
+}
+
+func (a *Agent) countLink() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.reg.links++
 }
 
 // Cluster is the ID of the cluster that is served; "" before the first
