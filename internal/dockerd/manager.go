@@ -49,7 +49,11 @@ func (m *Detached) Start(ctx context.Context, u Unit) error {
 		return fmt.Errorf("start dockerd: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(u.Argv[0], u.Argv[1:]...) //nolint:noctx // it outlives every context
+	program := u.Argv[0]
+	if _, err := exec.LookPath(program); err != nil && !strings.Contains(program, "/") {
+		program = filepath.Join("/usr/sbin", program)
+	}
+	cmd := exec.Command(program, u.Argv[1:]...) //nolint:noctx // it outlives every context
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", log, log
 	cmd.Env = daemonEnv(os.Environ())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -91,6 +95,10 @@ func (m *Detached) reap(id string) {
 	}
 }
 
+// systemPath is where dockerd finds containerd, and that runc, also when we
+// were started with the short path of an ordinary user.
+const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 // daemonEnv is env without what belongs to this process alone: a daemon that
 // found the service manager's sockets would speak in our name.
 func daemonEnv(env []string) []string {
@@ -99,6 +107,8 @@ func daemonEnv(env []string) []string {
 		name, _, _ := strings.Cut(kv, "=")
 		switch name {
 		case "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID", "DOCKER_HOST", "INVOCATION_ID", "JOURNAL_STREAM":
+		case "PATH":
+			out = append(out, kv+":"+systemPath)
 		default:
 			out = append(out, kv)
 		}

@@ -129,7 +129,7 @@ func TestReadings(t *testing.T) {
 			t.Errorf("%q is %q", line, got)
 		}
 	}
-	if env := dockerd.DaemonEnv([]string{"PATH=/bin", "NOTIFY_SOCKET=/run/x", "LISTEN_FDS=1"}); !slices.Equal(env, []string{"PATH=/bin"}) {
+	if env := dockerd.DaemonEnv([]string{"PATH=/bin", "NOTIFY_SOCKET=/run/x", "LISTEN_FDS=1"}); !slices.Equal(env, []string{"PATH=/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}) {
 		t.Errorf("environment: %q", env)
 	}
 }
