@@ -1,3 +1,58 @@
-// Package retryq is the ledger: it remembers what every placement wants and
-// who may run it.
+// Package retryq is the ledger: it remembers what every owner wants, which node
+// may run which placement, and what waits. Claims only keep nodes out of each
+// other's way; a bind of the ledger is what makes it safe to start a copy.
+//
+// It owns the durable records and every transition of a placement:
+//
+//	         Submit                Bind: yes          Report
+//	(wish) ---------> PENDING ---------------> BOUND --------> RUNNING
+//	                   ^  ^ ^ \                  |                |
+//	                   |  | |  +-- deadline      |                +-- Bind{Exit} --> DONE
+//	              Retry|  | +---- Report: absent, Failed, Lose, start timeout
+//	                   |  +------ adopted again: Report, Bind of what was given up
+//	                 DEAD
+//	any --- Remove, update, scale-down ---> CANCELLED --- proven gone ---> tombstone
+//
+// The package rule holds each transition as a pure function. A method of
+// [Ledger] reads records, calls one, commits the result with a compare on every
+// record that was read, and tries again when another was faster. Nothing is
+// answered before it is durable; only RUNNING, which reports give again, is
+// written behind. One transaction is one write of the [Store] (boltstore,
+// memstore), of at most [MaxOps] changes.
+//
+// # Keys
+//
+//	m/ledger                cluster ID, generation, starts, hold
+//	a/OWNER/APP             the wish, its revision, removed
+//	r/OWNER/APP/SERVICE/N   lives that are not gone, the wanted one
+//	p/LIFE/REPLICA          a placement
+//	t/LIFE/REPLICA          the tombstone of one, for 30 days
+//	h/OWNER/TOKEN/DOMAIN    an HA slot: its placements, at most two
+//	n/NODE                  session, link, labels, data-roots
+//
+// # In memory only
+//
+// When each placement is due and why it waits, phases, timers, each node's last
+// listing. Everything is due again after a start, jittered. Of waiting
+// placements with equal needs only the oldest is offered.
+//
+// # Starts and holds
+//
+// Each Open begins a new start, in the list of starts, and gives all that waits
+// a new epoch. Until every known node has registered with it and then sent a
+// complete listing, or the grace is over, the ledger holds (see Holding):
+// nothing is absent, lost, stopped or condemned, and what was submitted before
+// is neither offered nor bound; what was given up may be adopted. A node that
+// shows a mark the ledger never gave proves that it was rolled back: it takes a
+// new generation and holds all, durably; then the highest epoch that runs of
+// each placement is adopted. Placements that the rolled-back ledger does not
+// know at all are quarantined and shown, not yet taken in again.
+//
+// # Invariants
+//
+//   - Whatever was answered survives the death of the process at any instant.
+//   - No epoch and no life is given twice.
+//   - At most one node is bound to a placement, at most one replica to an HA slot.
+//   - Order never comes from a map; no wall clock is read; a lock is held for a
+//     few lines of memory, never across I/O.
 package retryq

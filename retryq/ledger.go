@@ -1,119 +1,180 @@
 package retryq
 
 import (
-	"context"
-	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
 
 	"longshore/internal/placement"
+	"longshore/retryq/rule"
 )
 
 // Config says what a ledger stands on.
-type Config struct{}
+type Config struct {
+	Store  Store        // closed by whoever opened it, after the ledger's Run ended
+	Logger *slog.Logger // nil: nothing is logged
+	Rand   *rand.Rand   // the ledger's alone; nil: seeded by the system
 
-// Ledger is the durable memory of every placement.
-type Ledger struct{}
+	Lost         time.Duration // silence after which a placement is lost, and the grace of a start; 0: 30 s
+	StartTimeout time.Duration // a bound copy not seen running is given up; 0: 60 s
 
-var errNotYet = errors.New("retryq: not yet")
-
-// Open reads the store and begins a new start.
-func Open(ctx context.Context, cfg Config) (*Ledger, error) { return nil, errNotYet }
-
-// Run does what falls due until ctx ends.
-func (l *Ledger) Run(ctx context.Context) error { return errNotYet }
-
-// Cluster is the cluster's ID.
-func (l *Ledger) Cluster() string { return "" }
-
-// Mark is (generation, start, revision) now.
-func (l *Ledger) Mark() placement.Mark { return placement.Mark{} }
-
-// Submit stores an app.
-func (l *Ledger) Submit(ctx context.Context, app placement.App) (placement.Submitted, error) {
-	return placement.Submitted{}, errNotYet
+	// NewGeneration is the operator's word that the store was restored or
+	// rebuilt. What the nodes run then decides; see the hold in the package
+	// comment.
+	NewGeneration bool
 }
 
-// Remove ends an app.
-func (l *Ledger) Remove(ctx context.Context, owner, app string) ([]placement.Replica, error) {
-	return nil, errNotYet
+// hostLost is the silence after which a node is lost whose host answers while
+// its processes do not.
+const hostLost = 300 * time.Second
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Rand == nil {
+		c.Rand = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+	}
+	if c.Lost == 0 {
+		c.Lost = 30 * time.Second
+	}
+	if c.StartTimeout == 0 {
+		c.StartTimeout = 60 * time.Second
+	}
+	return c
 }
 
-// Retry puts DEAD placements back.
-func (l *Ledger) Retry(ctx context.Context, f placement.Filter) ([]placement.Replica, error) {
-	return nil, errNotYet
+// Ledger is the durable memory of every placement. Make it with [Open]; all
+// methods may be called at the same time, and before Run.
+type Ledger struct {
+	store Store
+	cfg   Config
+	log   *slog.Logger
+	dice  dice
+
+	mu      sync.Mutex // guards all below, for a few lines; never held across I/O
+	mem     memory
+	counter uint32 // of epochs and lives of this start
+
+	turn     chan struct{} // one Next at a time waits for what is due
+	dueWake  chan struct{} // the queue changed
+	orders   chan struct{} // there is a stop order
+	rollWake chan struct{} // there is an app to roll out
+	orderOne chan struct{} // one NextOrder at a time waits
+	restarts chan struct{} // one change of the start at a time
 }
 
-// Register takes a node's agent in.
-func (l *Ledger) Register(ctx context.Context, r placement.Register) (placement.Registered, error) {
-	return placement.Registered{}, errNotYet
+func newLedger(cfg Config) *Ledger {
+	return &Ledger{
+		store:    cfg.Store,
+		cfg:      cfg,
+		log:      cfg.Logger,
+		dice:     dice{rand: cfg.Rand},
+		mem:      newMemory(),
+		turn:     make(chan struct{}, 1),
+		dueWake:  make(chan struct{}, 1),
+		orders:   make(chan struct{}, 1),
+		rollWake: make(chan struct{}, 1),
+		orderOne: make(chan struct{}, 1),
+		restarts: make(chan struct{}, 1),
+	}
 }
 
-// OpenLink numbers a connection of hostinfod.
-func (l *Ledger) OpenLink(ctx context.Context, cluster string, node placement.NodeID) (placement.Link, error) {
-	return placement.Link{}, errNotYet
+// Cluster is the cluster's ID, made with the ledger.
+func (l *Ledger) Cluster() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mem.meta.Cluster
 }
 
-// Bind decides whether a node may start a copy.
-func (l *Ledger) Bind(ctx context.Context, b placement.Bind) (placement.BindAnswer, error) {
-	return placement.BindAnswer{}, errNotYet
+// Mark is (generation, start, revision) now; every answer and order carries it.
+func (l *Ledger) Mark() placement.Mark {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mark()
 }
 
-// Failed takes a refused start.
-func (l *Ledger) Failed(ctx context.Context, f placement.Failed) error { return errNotYet }
-
-// Report takes a node's listing or event.
-func (l *Ledger) Report(ctx context.Context, r placement.Report) (placement.ReportAnswer, []placement.StopOrder, error) {
-	return placement.ReportAnswer{}, nil, errNotYet
+func (l *Ledger) mark() placement.Mark {
+	return placement.Mark{Gen: l.mem.meta.Gen, Start: l.mem.meta.Start(), Rev: l.mem.rev}
 }
 
-// NextOrder blocks until a copy is to be stopped at once, ahead of its node's
-// next report: after rm, an update or a scale-down.
-func (l *Ledger) NextOrder(ctx context.Context) (placement.NodeID, placement.StopOrder, error) {
-	return "", placement.StopOrder{}, errNotYet
+// epoch is one that was never given before, above all others of this start.
+// It is drawn after the record was read for which it is meant.
+func (l *Ledger) epoch() placement.Epoch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.epochLocked()
 }
 
-// Lose puts back what a silent node held.
-func (l *Ledger) Lose(ctx context.Context, s placement.Silence) (lost int, more bool, err error) {
-	return 0, false, errNotYet
+func (l *Ledger) epochLocked() placement.Epoch {
+	l.counter++
+	return l.mem.meta.Start().Epoch(l.counter)
 }
 
-// Nodes lists the known nodes by name.
-func (l *Ledger) Nodes(ctx context.Context) ([]placement.NodeRecord, error) { return nil, errNotYet }
-
-// ChangeNode carries out an operator's word about a node.
-func (l *Ledger) ChangeNode(ctx context.Context, c placement.NodeChange) (placement.NodeRecord, error) {
-	return placement.NodeRecord{}, errNotYet
+// find returns a placement's record as memory has it, and its revision.
+func (l *Ledger) find(id placement.ID) (rule.Record, uint64, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.mem.places[id]
+	if e == nil {
+		return rule.Record{}, 0, false
+	}
+	return e.rec, e.rev, true
 }
 
-// Unknown lists a node's quarantined copies: of placements the ledger does not
-// know.
-func (l *Ledger) Unknown(node placement.NodeID) []placement.Copy { return nil }
-
-// Holding says why the ledger holds old work after its start; "" if it does not.
-func (l *Ledger) Holding() string { return "" }
-
-// Next blocks until a placement is due.
-func (l *Ledger) Next(ctx context.Context) (placement.Try, error) { return placement.Try{}, errNotYet }
-
-// Settle ends a try.
-func (l *Ledger) Settle(t placement.Try, o placement.Outcome) {}
-
-// Progress takes the word of a node that works on an offer.
-func (l *Ledger) Progress(p placement.Progress) {}
-
-// MoreRoom says that a node has room again.
-func (l *Ledger) MoreRoom(node placement.NodeID, free placement.Resources) {}
-
-// Statuses lists placements by replica and life.
-func (l *Ledger) Statuses(ctx context.Context, f placement.Filter) ([]placement.Status, error) {
-	return nil, errNotYet
+// wake tells those who wait that memory changed. The lock is held.
+func (l *Ledger) wake() {
+	signal(l.dueWake)
+	if len(l.mem.orders) > 0 {
+		signal(l.orders)
+	}
+	if len(l.mem.rolls) > 0 {
+		signal(l.rollWake)
+	}
 }
 
-// Explain tells everything about a replica's wanted life.
-func (l *Ledger) Explain(ctx context.Context, r placement.Replica) (placement.Status, error) {
-	return placement.Status{}, errNotYet
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
-// Watch streams placements.
-func (l *Ledger) Watch(ctx context.Context, f placement.Filter, each func(placement.Event) error) error {
-	return errNotYet
+// wrongCluster refuses the word of another cluster's node.
+func (l *Ledger) wrongCluster(theirs string) error {
+	ours := l.Cluster()
+	if theirs == ours {
+		return nil
+	}
+	return &placement.Error{
+		Kind: placement.KindRefused,
+		What: "this node serves another cluster",
+		Why:  "it says cluster " + theirs + ", this is cluster " + ours,
+		Next: "a node serves one cluster: move it by the operator's word on the node",
+	}
+}
+
+// dice are the ledger's randomness, for any goroutine.
+type dice struct {
+	mu   sync.Mutex
+	rand *rand.Rand
+}
+
+// unit is uniform in [0, 1).
+func (d *dice) unit() float64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.rand.Float64()
+}
+
+func (d *dice) bits() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.rand.Uint64()
+}
+
+// upTo is uniform in [0, max).
+func (d *dice) upTo(most time.Duration) time.Duration {
+	return time.Duration(d.unit() * float64(most))
 }

@@ -46,6 +46,9 @@ type Reason struct {
 	Need string `json:"need,omitempty"` // what was asked for, with its unit
 	Have string `json:"have,omitempty"` // what there is, with its unit; for ha_token and ports: who holds it
 	Text string `json:"text,omitempty"` // anything more, one line
+	// Final says that no node can ever run the request: there is no such image
+	// or command. When two nodes say so, the placement is DEAD.
+	Final bool `json:"final,omitempty"`
 }
 
 // Codes of reasons. A lasting one holds until something changes on the node or

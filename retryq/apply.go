@@ -1,0 +1,184 @@
+package retryq
+
+import (
+	"time"
+
+	"longshore/internal/placement"
+	"longshore/retryq/rule"
+)
+
+// apply makes a durable change true in memory, in one step, and tells it to
+// those who watch.
+func (l *Ledger) apply(c *change, rev uint64) {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m := &l.mem
+	m.rev = max(m.rev, rev)
+	if c.meta != nil {
+		m.meta, m.metaRev = *c.meta, rev
+	}
+	for _, n := range c.nodes {
+		l.applyNode(n, rev)
+	}
+	if c.app != nil {
+		l.applyApp(*c.app, rev)
+	}
+	for _, r := range c.replicas {
+		l.applyReplica(r, rev)
+	}
+	for _, r := range c.records {
+		l.applyRecord(r, rev, now, c.delay[r.ID])
+	}
+	for _, r := range c.buried {
+		l.applyBuried(r, rev, now)
+	}
+	for _, r := range c.replicas {
+		l.unblock(r.Replica, now)
+	}
+	for _, s := range c.slots {
+		if s.freed {
+			l.wakeToken(s.token, now)
+		}
+	}
+	if c.after != nil {
+		c.after(m, now)
+	}
+	l.wake()
+}
+
+func (l *Ledger) applyNode(rec rule.Node, rev uint64) {
+	if n := l.mem.node(rec.Node); n.rev < rev {
+		n.rec, n.rev = rec, rev
+	}
+}
+
+func (l *Ledger) applyApp(rec rule.App, rev uint64) {
+	a := l.mem.app(appKey(rec.Owner, rec.Name))
+	if a.rev >= rev {
+		return
+	}
+	a.rec, a.rev = rec, rev
+	a.digests = digests(rec.Wish)
+	l.roll(appKey(rec.Owner, rec.Name), a)
+}
+
+// roll asks for a rollout of the app.
+func (l *Ledger) roll(key string, a *appEntry) {
+	a.settled = false
+	l.mem.rolls[key] = true
+}
+
+func (l *Ledger) applyReplica(rec rule.Replica, rev uint64) {
+	m := &l.mem
+	a := m.app(appKey(rec.Replica.Owner(), rec.Replica.App()))
+	r := m.replicas[rec.Replica]
+	if r != nil && r.rev >= rev {
+		return
+	}
+	if len(rec.Lives) == 0 {
+		delete(m.replicas, rec.Replica)
+		delete(a.replicas, rec.Replica)
+		return
+	}
+	m.replicas[rec.Replica] = &replicaEntry{rec: rec, rev: rev}
+	a.replicas[rec.Replica] = true
+}
+
+// applyRecord makes a placement's record what it is now, with all that follows:
+// the index of its node, the queue, its timers, orders and rollouts.
+func (l *Ledger) applyRecord(rec rule.Record, rev uint64, now time.Time, delay time.Duration) {
+	m := &l.mem
+	e := m.places[rec.ID]
+	if e == nil {
+		e = &entry{since: now}
+		m.places[rec.ID] = e
+	} else if e.rev >= rev {
+		return
+	}
+	old := e.rec
+	e.rec, e.rev = rec, rev
+	delete(m.dirty, rec.ID)
+	l.index(e, old)
+	if old.State != rec.State {
+		e.since = now
+	}
+	switch rec.State {
+	case placement.Pending:
+		if old.State != rec.State || old.Epoch != rec.Epoch {
+			e.waits(now)
+			l.enqueue(e, now.Add(delay))
+		}
+	case placement.Bound:
+		m.queue.drop(rec.ID, true, now)
+		e.starts(now.Add(l.cfg.StartTimeout))
+	case placement.Running:
+		m.queue.drop(rec.ID, true, now)
+		e.runs(now)
+	case placement.Done, placement.Dead, placement.Cancelled:
+		m.queue.drop(rec.ID, false, now)
+		e.ends()
+		if rec.State == placement.Cancelled && old.State != rec.State {
+			l.orderStop(e)
+		}
+	}
+	l.changed(e, old)
+}
+
+// changed tells watchers and the rollout of the app.
+func (l *Ledger) changed(e *entry, old rule.Record) {
+	key := appKey(e.rec.ID.Owner(), e.rec.ID.Replica().App())
+	if a := l.mem.apps[key]; a != nil && !a.settled {
+		l.mem.rolls[key] = true
+	}
+	var was placement.NodeID
+	if old.Bound != nil {
+		was = old.Bound.Node
+	}
+	l.publish(e, was)
+}
+
+// index keeps the nodes' sets of what is bound on them.
+func (l *Ledger) index(e *entry, old rule.Record) {
+	if old.Bound != nil && (e.rec.Bound == nil || e.rec.Bound.Node != old.Bound.Node) {
+		delete(l.mem.node(old.Bound.Node).bound, e.rec.ID)
+	}
+	if e.rec.Bound != nil {
+		l.mem.node(e.rec.Bound.Node).bound[e.rec.ID] = e
+	}
+}
+
+// applyBuried forgets a placement of which only the tombstone is left.
+func (l *Ledger) applyBuried(rec rule.Record, rev uint64, now time.Time) {
+	e := l.mem.places[rec.ID]
+	if e == nil || e.rev >= rev {
+		return
+	}
+	old := e.rec
+	e.rec, e.rev, e.phase = rec, rev, "gone"
+	if old.State != rec.State {
+		e.since = now
+	}
+	l.index(e, old)
+	l.mem.queue.drop(rec.ID, false, now)
+	delete(l.mem.places, rec.ID)
+	delete(l.mem.dirty, rec.ID)
+	l.changed(e, old)
+}
+
+// unblock lets the wanted life of a replica wait for a node once no older one
+// is in its way.
+func (l *Ledger) unblock(name placement.Replica, now time.Time) {
+	e := l.mem.wanted(l.mem.replicas[name])
+	if e != nil && e.rec.State == placement.Pending && l.mem.queue.items[e.rec.ID] == nil {
+		l.enqueue(e, now)
+	}
+}
+
+func digests(wish placement.App) []string {
+	d := make([]string, len(wish.Services))
+	for i, s := range wish.Services {
+		d[i] = s.Request.Digest()
+	}
+	return d
+}

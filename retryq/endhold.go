@@ -1,0 +1,158 @@
+package retryq
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"longshore/internal/placement"
+	"longshore/retryq/rule"
+)
+
+// endHold ends the hold of a start if it is over: every known node has spoken,
+// or the grace has passed. After a change of the generation it first makes the
+// records agree with what runs.
+func (l *Ledger) endHold(ctx context.Context) error {
+	l.mu.Lock()
+	over, all := l.mem.holdOver(time.Now()), l.mem.hold.all
+	missing := l.mem.missing()
+	l.mu.Unlock()
+	if !over {
+		return nil
+	}
+	if all {
+		if err := l.reclaim(ctx); err != nil {
+			return err
+		}
+	}
+	ended := false
+	err := l.change(ctx, func() (*change, error) {
+		c := l.newChange()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		ended = l.mem.hold.on
+		if !ended {
+			return nil, nil
+		}
+		if !l.mem.meta.Hold {
+			l.releaseHeld(time.Now())
+			return nil, nil
+		}
+		meta := l.mem.meta
+		meta.Hold = false
+		c.meta = &meta
+		c.after = func(_ *memory, now time.Time) { l.releaseHeld(now) }
+		return c, nil
+	})
+	if err == nil && ended {
+		l.log.Info("the ledger holds no longer", "not heard", missing)
+	}
+	return err
+}
+
+// releaseHeld lets everything that waits be offered again, spread over a
+// moment, and begins the start timers anew. The lock is held.
+func (l *Ledger) releaseHeld(now time.Time) {
+	m := &l.mem
+	m.hold = hold{start: m.hold.start}
+	for _, id := range sortedKeys(m.places) {
+		e := m.places[id]
+		if !e.startBy.IsZero() {
+			e.startBy = now.Add(l.cfg.StartTimeout)
+		}
+		if e.rec.State == placement.Pending && m.queue.items[id] == nil {
+			l.enqueue(e, now.Add(l.dice.upTo(startJitter)))
+		}
+	}
+	l.wake()
+}
+
+// runningCopy is a copy that a node listed, and as of which of its agent's
+// operations.
+type runningCopy struct {
+	holder placement.Holder
+	copied placement.Copy
+}
+
+// reclaim makes the records of a rolled-back ledger agree with what its nodes
+// listed.
+func (l *Ledger) reclaim(ctx context.Context) error {
+	best, present, listed := l.inventory()
+	l.mu.Lock()
+	ids := sortedKeys(l.mem.places)
+	l.mu.Unlock()
+	for _, id := range ids {
+		if err := l.unconfirm(ctx, id, best, present, listed); err != nil {
+			return err
+		}
+	}
+	for _, id := range sortedKeys(best) {
+		if err := l.readopt(ctx, id, best[id].holder); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inventory is what the nodes listed under this start: of each placement the
+// running copy with the highest epoch, and whether a (node, epoch) is there in
+// any form; and which nodes listed.
+func (l *Ledger) inventory() (best map[placement.ID]runningCopy, present map[placement.ID][]placement.Holder, listed map[placement.NodeID]bool) {
+	best, present, listed = make(map[placement.ID]runningCopy), make(map[placement.ID][]placement.Holder), make(map[placement.NodeID]bool)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, node := range sortedKeys(l.mem.nodes) {
+		n := l.mem.nodes[node]
+		if !n.registered || !n.listed || n.listing == nil || n.listing.at == nil {
+			continue
+		}
+		listed[node] = true
+		for _, c := range n.listing.copies {
+			h := placement.Holder{Node: node, Epoch: c.Epoch, At: *n.listing.at}
+			present[c.ID] = append(present[c.ID], h)
+			if c.State == placement.CopyRunning && c.Epoch > best[c.ID].holder.Epoch {
+				best[c.ID] = runningCopy{holder: h, copied: c}
+			}
+		}
+	}
+	return best, present, listed
+}
+
+// unconfirm puts a record back whose bound copy is not the one to keep.
+func (l *Ledger) unconfirm(ctx context.Context, id placement.ID, best map[placement.ID]runningCopy, present map[placement.ID][]placement.Holder, listed map[placement.NodeID]bool) error {
+	return l.loss(ctx, id, "not confirmed after the ledger was rolled back", func(rec rule.Record, slot rule.Slot, next placement.Epoch) (rule.Record, rule.Slot, rule.Outcome) {
+		if rec.Bound == nil {
+			return rec, slot, rule.Nothing
+		}
+		here := slices.ContainsFunc(present[id], func(h placement.Holder) bool { return rec.Bound.Is(h.Node, h.Epoch) })
+		keep, runs := best[id]
+		if here && (!runs || rec.Bound.Is(keep.holder.Node, keep.holder.Epoch) || rec.State == placement.Cancelled) {
+			return rec, slot, rule.Nothing
+		}
+		return rule.Unconfirmed(rec, slot, listed[rec.Bound.Node], next)
+	})
+}
+
+// readopt binds the copy to keep, if the record does not name it already.
+func (l *Ledger) readopt(ctx context.Context, id placement.ID, h placement.Holder) error {
+	return l.change(ctx, func() (*change, error) {
+		c := l.newChange()
+		rec, rev, ok := l.find(id)
+		if !ok || rec.Live() && rec.Bound.Is(h.Node, h.Epoch) {
+			return nil, nil
+		}
+		node, _ := l.nodeRecord(h.Node)
+		key := slotKey(rec, node.NodeRecord)
+		slot, err := l.slot(ctx, c, key)
+		if err != nil {
+			return nil, err
+		}
+		next, slot, ok := rule.Reclaim(rec, slot, key, h)
+		if !ok {
+			return nil, nil
+		}
+		c.put(next, rev)
+		c.setSlot(key, slot, token(rec))
+		return c, nil
+	})
+}

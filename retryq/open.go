@@ -1,0 +1,165 @@
+package retryq
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"longshore/internal/placement"
+	"longshore/retryq/rule"
+)
+
+// Open reads the store and begins a new start: durable before anything is
+// answered, and with a new epoch for everything that waits. An empty store
+// becomes a new ledger with a cluster ID of its own.
+func Open(ctx context.Context, cfg Config) (*Ledger, error) {
+	cfg = cfg.withDefaults()
+	l := newLedger(cfg)
+	items, err := l.store.Get(ctx, metaKey)
+	if err != nil {
+		return nil, fmt.Errorf("open the ledger: %w", err)
+	}
+	meta := rule.Meta{V: placement.Format, Gen: 1, Cluster: fmt.Sprintf("%016x%016x", l.dice.bits(), l.dice.bits())}
+	if items[0].Rev > 0 {
+		if meta, err = decode(items[0], func(m rule.Meta) int { return m.V }); err != nil {
+			return nil, err
+		}
+	}
+	l.mem.meta, l.mem.metaRev = meta, items[0].Rev
+	if l.mem.rev, err = l.store.Revision(ctx); err != nil {
+		return nil, fmt.Errorf("open the ledger: %w", err)
+	}
+	if err := l.load(ctx); err != nil {
+		return nil, fmt.Errorf("open the ledger: %w", err)
+	}
+	if err := l.restart(ctx, placement.Mark{}, cfg.NewGeneration && items[0].Rev > 0); err != nil {
+		return nil, fmt.Errorf("open the ledger: %w", err)
+	}
+	return l, nil
+}
+
+// load reads every live record into memory.
+func (l *Ledger) load(ctx context.Context) error {
+	l.mem.hold = hold{on: true, all: true} // nothing is due before the start is durable
+	for _, prefix := range []string{nodesPrefix, appsPrefix, replicasPrefix, placementsPrefix} {
+		if err := l.store.Scan(ctx, prefix, l.refreshItem); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restart begins a new start: at Open, and when a node proves that the ledger
+// was rolled back (shown is its mark, and renew is set).
+func (l *Ledger) restart(ctx context.Context, shown placement.Mark, renew bool) error {
+	random := uint16(l.dice.bits())
+	var began uint64 // revision of the transaction that begins the start
+	err := l.change(ctx, func() (*change, error) {
+		c := l.newChange()
+		l.mu.Lock()
+		meta := l.mem.meta.Begin(random, l.mem.rev+1, renew, shown)
+		l.mu.Unlock()
+		c.meta = &meta
+		c.after = func(m *memory, now time.Time) {
+			began = m.metaRev
+			l.beginHold(m, now)
+		}
+		return c, nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := l.fixFirst(ctx, began); err != nil {
+		return err
+	}
+	if err := l.renewEpochs(ctx); err != nil {
+		return err
+	}
+	return l.endHold(ctx)
+}
+
+// fixFirst corrects the first revision of a start that was begun while others
+// still wrote. No transaction of the former start comes after the one that
+// began this: all compare the ledger's own record.
+func (l *Ledger) fixFirst(ctx context.Context, began uint64) error {
+	return l.change(ctx, func() (*change, error) {
+		c := l.newChange()
+		l.mu.Lock()
+		meta := l.mem.meta
+		l.mu.Unlock()
+		last := len(meta.Starts) - 1
+		if meta.Starts[last].First >= began {
+			return nil, nil
+		}
+		meta.Starts = slices.Clone(meta.Starts)
+		meta.Starts[last].First = began
+		c.meta = &meta
+		return c, nil
+	})
+}
+
+// beginHold forgets what nodes said to the former start and holds until they
+// speak to this one.
+func (l *Ledger) beginHold(m *memory, now time.Time) {
+	l.counter = 0
+	grace := l.cfg.Lost
+	if m.meta.Hold {
+		grace *= 2
+	}
+	m.hold = hold{on: true, all: m.meta.Hold, start: m.meta.Start(), until: now.Add(grace)}
+	m.queue, m.orders = newQueue(), nil
+	for _, n := range m.nodes {
+		n.registered, n.listed, n.listing, n.unknown = false, false, nil, nil
+		n.lostFor, n.badRoots = nil, nil
+	}
+}
+
+// epochsAtOnce bounds the records that get a new epoch in one transaction.
+const epochsAtOnce = 100
+
+// renewEpochs gives everything that waits an epoch of the present start.
+func (l *Ledger) renewEpochs(ctx context.Context) error {
+	l.mu.Lock()
+	var stale []placement.ID
+	for _, id := range sortedKeys(l.mem.places) {
+		e := l.mem.places[id]
+		if e.rec.State == placement.Pending && e.rec.Epoch.Start() != l.mem.meta.Start() {
+			stale = append(stale, id)
+		}
+	}
+	l.mu.Unlock()
+	all, ctx := errgroup.WithContext(ctx)
+	all.SetLimit(8)
+	for len(stale) > 0 {
+		some := stale[:min(epochsAtOnce, len(stale))]
+		stale = stale[len(some):]
+		all.Go(func() error { return l.renewSome(ctx, some) })
+	}
+	return all.Wait()
+}
+
+func (l *Ledger) renewSome(ctx context.Context, ids []placement.ID) error {
+	return l.change(ctx, func() (*change, error) {
+		c := l.newChange()
+		for _, id := range ids {
+			rec, rev, ok := l.find(id)
+			if !ok || rec.Epoch.Start() == l.Mark().Start {
+				continue
+			}
+			if rec, ok = rule.Renew(rec, l.epoch()); ok {
+				c.put(rec, rev)
+				c.delay[id] = l.dice.upTo(startJitter)
+			}
+		}
+		if len(c.records) == 0 {
+			return nil, nil
+		}
+		return c, nil
+	})
+}
+
+// startJitter spreads what is due again after a start or a hold.
+const startJitter = 2 * time.Second
