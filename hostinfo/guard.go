@@ -35,7 +35,7 @@ func (t Times) guard(s Snapshot) guard {
 	silent := map[placement.NodeID]bool{}
 	mute := map[string]int{}
 	for _, n := range present {
-		if n.quiet() >= t.Soonest || n.half() >= t.Lost {
+		if n.quiet() >= t.Soonest || n.half(t) >= t.Lost {
 			silent[n.Node] = true
 			continue
 		}

@@ -12,7 +12,9 @@ import (
 func (c *Collector) Methods() rpc.Methods {
 	return rpc.Methods{
 		"link": rpc.Unary("opens a hostinfod's link and numbers it", "hello",
-			func(ctx context.Context, _ *rpc.Call, h placement.Hello) (placement.Link, error) { return c.Link(ctx, h) }),
+			func(ctx context.Context, _ *rpc.Call, h placement.Hello) (placement.Link, error) {
+				return c.Link(ctx, h)
+			}),
 		"report": rpc.Unary("takes what a node runs", "report",
 			func(ctx context.Context, _ *rpc.Call, r placement.Report) (placement.ReportAnswer, error) {
 				return c.Report(ctx, r)

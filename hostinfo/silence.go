@@ -124,8 +124,10 @@ func Decide(s Snapshot, t Times) []Verdict {
 func (n Heard) quiet() time.Duration { return min(n.Agent, n.Hostinfo) }
 
 // half is how long one of its two processes has been missing. A hostinfod that
-// beats and cannot list is missing.
-func (n Heard) half() time.Duration { return max(n.Agent, n.Hostinfo, n.Listing) }
+// beats and cannot list is missing, from when its next listing was overdue.
+func (n Heard) half(t Times) time.Duration {
+	return max(n.Agent, n.Hostinfo, n.Listing-t.Soonest)
+}
 
 // since is n with ages that begin again at the last void.
 func (n Heard) since(void time.Duration) Heard {
@@ -134,7 +136,7 @@ func (n Heard) since(void time.Duration) Heard {
 }
 
 func (t Times) state(n Heard) placement.NodeState {
-	quiet, half := n.quiet(), n.half()
+	quiet, half := n.quiet(), n.half(t)
 	switch {
 	case n.GivenUp:
 		return placement.NodeGivenUp
@@ -164,7 +166,7 @@ func (t Times) alarms(n Heard) []string {
 		say("agentd not heard for %v, hostinfod is", seconds(n.Agent))
 	case n.Hostinfo >= t.Lost:
 		say("hostinfod not heard for %v, agentd is", seconds(n.Hostinfo))
-	case n.Listing >= t.Lost:
+	case n.Listing-t.Soonest >= t.Lost:
 		say("hostinfod has sent no complete listing for %v", seconds(n.Listing))
 	}
 	if n.Doubled {
@@ -200,8 +202,8 @@ func (t Times) losses(s Snapshot, n Heard, g guard) []Loss {
 		add("", n.quiet(), false, n.Begun, n.quiet() >= t.Lost)
 	case n.quiet() >= t.Answering && probed:
 		add("", n.quiet(), true, n.Begun, true)
-	case n.half() >= t.Answering:
-		add("", n.half(), true, n.Begun, true)
+	case n.half(t) >= t.Answering:
+		add("", n.half(t), true, n.Begun, true)
 	}
 	for _, d := range n.Daemons {
 		age := min(d.Age, s.Void)

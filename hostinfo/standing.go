@@ -55,7 +55,7 @@ func (c *Collector) settle(h Heard) {
 		return
 	}
 	n.host, n.asked = HostUnknown, time.Time{}
-	if h.half() < c.cfg.Times.Lost {
+	if h.half(c.cfg.Times) < c.cfg.Times.Lost {
 		n.begun, n.lost, n.asking = false, time.Time{}, time.Time{}
 	}
 }

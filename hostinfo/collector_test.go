@@ -1,0 +1,394 @@
+package hostinfo_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"longshore/hostinfo"
+	"longshore/internal/placement"
+)
+
+// ledger remembers what it was told, and holds so many placements a node.
+type ledger struct {
+	mu      sync.Mutex
+	records []placement.NodeRecord
+	links   uint64
+	reports []placement.Report
+	room    []placement.NodeID // nodes with more room
+	answer  func(ctx context.Context, r placement.Report) (placement.ReportAnswer, []placement.StopOrder, error)
+
+	start time.Time
+	holds map[placement.NodeID]int            // whole nodes
+	owned map[placement.NodeID]map[string]int // by owner
+	lost  []lost
+	fail  error
+}
+
+type lost struct {
+	after time.Duration
+	placement.Silence
+	count int
+}
+
+func newLedger(names ...placement.NodeID) *ledger {
+	l := &ledger{start: time.Now(), holds: map[placement.NodeID]int{}, owned: map[placement.NodeID]map[string]int{}}
+	for _, n := range names {
+		l.records = append(l.records, placement.NodeRecord{Node: n, Address: "addr-" + string(n), Reported: map[string]string{"arch": "amd64", "zone": "own word"}, Labels: map[string]string{"zone": "z-" + string(n)}})
+		l.holds[n] = 3
+	}
+	return l
+}
+
+func (l *ledger) OpenLink(_ context.Context, cluster string, node placement.NodeID) (placement.Link, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !slices.ContainsFunc(l.records, func(r placement.NodeRecord) bool { return r.Node == node }) {
+		return placement.Link{}, &placement.Error{Kind: placement.KindRegister, What: "the agent of " + string(node) + " has not registered"}
+	}
+	l.links++
+	return placement.Link{Cluster: cluster, Link: l.links}, nil
+}
+
+func (l *ledger) Report(ctx context.Context, r placement.Report) (placement.ReportAnswer, []placement.StopOrder, error) {
+	l.mu.Lock()
+	l.reports = append(l.reports, r)
+	answer := l.answer
+	l.mu.Unlock()
+	if answer != nil {
+		return answer(ctx, r)
+	}
+	return placement.ReportAnswer{}, nil, nil
+}
+
+func (l *ledger) Nodes(context.Context) ([]placement.NodeRecord, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.records), nil
+}
+
+func (l *ledger) MoreRoom(node placement.NodeID, _ placement.Resources) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.room = append(l.room, node)
+}
+
+// Lose knows services of the default lost_after only.
+func (l *ledger) Lose(_ context.Context, s placement.Silence) (int, bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fail != nil {
+		return 0, false, l.fail
+	}
+	if s.For.Duration() < 30*time.Second || s.HostAnswers && s.For.Duration() < 300*time.Second {
+		return 0, false, nil
+	}
+	have := l.holds[s.Node]
+	if s.Owner != "" {
+		have = l.owned[s.Node][s.Owner]
+	}
+	n := min(have, s.Max)
+	if s.Owner != "" {
+		l.owned[s.Node][s.Owner] -= n
+	} else {
+		l.holds[s.Node] -= n
+	}
+	if n > 0 {
+		l.lost = append(l.lost, lost{time.Since(l.start), s, n})
+	}
+	return n, have > n, nil
+}
+
+func (l *ledger) losses() []lost {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.lost)
+}
+
+// agents take stop orders.
+type agents struct {
+	mu   sync.Mutex
+	got  []string
+	stop func(ctx context.Context, node placement.NodeID, o placement.StopOrder) error
+}
+
+func (a *agents) Stop(ctx context.Context, node placement.NodeID, o placement.StopOrder) error {
+	a.mu.Lock()
+	a.got = append(a.got, string(node)+" "+string(o.ID))
+	stop := a.stop
+	a.mu.Unlock()
+	if stop != nil {
+		return stop(ctx, node, o)
+	}
+	return nil
+}
+
+func (a *agents) orders() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.got)
+}
+
+func newCollector(t *testing.T, l *ledger, a *agents) *hostinfo.Collector {
+	t.Helper()
+	c, err := hostinfo.NewCollector(hostinfo.CollectorConfig{Cluster: "c1", Logger: slog.New(slog.DiscardHandler)}, l, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// collect runs a collector in a bubble.
+func collect(t *testing.T, l func() *ledger, a *agents, test func(t *testing.T, c *hostinfo.Collector, l *ledger)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		ledger := l()
+		c := newCollector(t, ledger, a)
+		done := make(chan error, 1)
+		go func() { done <- c.Run(ctx) }()
+		test(t, c, ledger)
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+func three() *ledger { return newLedger("n3", "n1", "n2") }
+
+func full(node placement.NodeID, link, seq uint64, promised int64) placement.Report {
+	return placement.Report{
+		V: placement.Format, Cluster: "c1", Node: node, Link: link, Seq: seq, Full: true,
+		Daemons: []placement.DaemonListing{{Owner: "alice", OK: true}},
+		Copies:  []placement.Copy{copyOf(web1, placement.CopyRunning)},
+		Room:    placement.Room{Capacity: placement.Resources{CPU: 4000}, Promised: placement.Resources{CPU: promised}, Copies: 1},
+	}
+}
+
+func status(t *testing.T, c *hostinfo.Collector, name placement.NodeID) placement.NodeStatus {
+	t.Helper()
+	nodes, err := c.Nodes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nodes {
+		if n.Node == name {
+			return n
+		}
+	}
+	t.Fatalf("node %s is not among %v", name, nodes)
+	return placement.NodeStatus{}
+}
+
+func TestNodesMergeRecordsAndWhatIsHeard(t *testing.T) {
+	collect(t, three, &agents{}, func(t *testing.T, c *hostinfo.Collector, l *ledger) {
+		nodes, err := c.Nodes(t.Context())
+		if err != nil || len(nodes) != 3 || nodes[0].Node != "n1" || nodes[2].Node != "n3" {
+			t.Fatalf("nodes %+v, %v", nodes, err)
+		}
+		if n := nodes[0]; n.State != placement.NodeSuspect || n.Agent || n.Hostinfo {
+			t.Errorf("a node not heard yet is %+v", n)
+		}
+
+		l.answer = func(context.Context, placement.Report) (placement.ReportAnswer, []placement.StopOrder, error) {
+			return placement.ReportAnswer{Unknown: []placement.ID{web1}}, nil, nil
+		}
+		if _, err := c.Link(t.Context(), placement.Hello{V: placement.Format, Cluster: "c1", Node: "n1"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Report(t.Context(), full("n1", 1, 1, 1000)); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Beat(placement.Beat{Cluster: "c1", Node: "n1", Role: placement.RoleAgent}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		want := placement.NodeStatus{
+			Node: "n1", State: placement.NodeReady, Address: "addr-n1", Labels: map[string]string{"arch": "amd64", "zone": "z-n1"},
+			Room:  placement.Room{Capacity: placement.Resources{CPU: 4000}, Promised: placement.Resources{CPU: 1000}, Copies: 1},
+			Agent: true, Hostinfo: true, Silent: 2000, Unknown: []string{string(web1)},
+		}
+		if diff := cmp.Diff(want, status(t, c, "n1")); diff != "" {
+			t.Errorf("status (-want +got):\n%s", diff)
+		}
+		if got := c.Copies("n1"); len(got) != 1 || got[0].ID != web1 {
+			t.Errorf("copies %v", got)
+		}
+
+		l.mu.Lock()
+		l.records[1].Draining = true // n1
+		l.mu.Unlock()
+		if s := status(t, c, "n1"); s.State != placement.NodeDraining {
+			t.Errorf("draining node is %s", s.State)
+		}
+		time.Sleep(14 * time.Second)
+		if s := status(t, c, "n1"); s.State != placement.NodeSuspect || s.Agent || s.Hostinfo || !slices.Contains(s.Alarms, "not heard for 16s") {
+			t.Errorf("after 16 s without a word: %+v", s)
+		}
+	})
+}
+
+func TestDigestIsExpandedForTheLedger(t *testing.T) {
+	collect(t, three, &agents{}, func(t *testing.T, c *hostinfo.Collector, l *ledger) {
+		same := full("n1", 1, 2, 0)
+		same.Daemons, same.Copies, same.Same = nil, nil, "unknown"
+		if a, err := c.Report(t.Context(), same); err != nil || !a.Resend || len(l.reports) != 0 {
+			t.Fatalf("a digest not known was answered %+v, %v, and %d reports reached the ledger", a, err, len(l.reports))
+		}
+	})
+}
+
+func TestStopOrdersGoToTheAgent(t *testing.T) {
+	a := &agents{}
+	collect(t, three, a, func(t *testing.T, c *hostinfo.Collector, l *ledger) {
+		hang := func(ctx context.Context, node placement.NodeID, _ placement.StopOrder) error {
+			if node == "n1" {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		}
+		a.stop = hang
+		l.answer = func(_ context.Context, r placement.Report) (placement.ReportAnswer, []placement.StopOrder, error) {
+			return placement.ReportAnswer{}, []placement.StopOrder{{ID: "x"}, {ID: "y"}}, nil
+		}
+		before := time.Now()
+		for _, n := range []placement.NodeID{"n1", "n2"} {
+			if _, err := c.Report(t.Context(), full(n, 1, 1, 0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		got := a.orders()
+		slices.Sort(got)
+		if !slices.Equal(got, []string{"n1 x", "n2 x", "n2 y"}) || time.Since(before) != 0 {
+			t.Errorf("orders %v after %v; a hung agent may hold up neither the answer nor another node", got, time.Since(before))
+		}
+		time.Sleep(3 * time.Second)
+		if _, err := c.Report(t.Context(), full("n1", 1, 2, 0)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		if n := len(slices.DeleteFunc(a.orders(), func(s string) bool { return s != "n1 x" })); n != 2 {
+			t.Errorf("the order was tried %d times, want again with the next listing", n)
+		}
+	})
+}
+
+func TestReportsOfNodesDoNotWaitForOneAnother(t *testing.T) {
+	collect(t, three, &agents{}, func(t *testing.T, c *hostinfo.Collector, l *ledger) {
+		release := make(chan struct{})
+		l.answer = func(_ context.Context, r placement.Report) (placement.ReportAnswer, []placement.StopOrder, error) {
+			if r.Node == "n1" {
+				<-release
+			}
+			return placement.ReportAnswer{}, nil, nil
+		}
+		done := make(chan struct{})
+		go func() { defer close(done); _, _ = c.Report(t.Context(), full("n1", 1, 1, 0)) }()
+		synctest.Wait()
+		if _, err := c.Report(t.Context(), full("n2", 1, 1, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if s := status(t, c, "n2"); s.Room.Copies != 1 {
+			t.Errorf("n2 is %+v", s)
+		}
+		close(release)
+		<-done
+	})
+}
+
+func TestMoreRoomIsTold(t *testing.T) {
+	collect(t, three, &agents{}, func(t *testing.T, c *hostinfo.Collector, l *ledger) {
+		told := func(r placement.Report) bool {
+			t.Helper()
+			before := len(l.room)
+			if _, err := c.Report(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			return len(l.room) > before
+		}
+		partial := full("n1", 1, 3, 0)
+		partial.Full = false
+		for _, c := range []struct {
+			what string
+			r    placement.Report
+			want bool
+		}{
+			{"the first listing", full("n1", 1, 1, 1000), true},
+			{"less room", full("n1", 1, 2, 2000), false},
+			{"an event", partial, false},
+			{"the same room", full("n1", 1, 4, 2000), false},
+			{"an older report", full("n1", 1, 3, 0), false},
+			{"more room", full("n1", 1, 5, 1500), true},
+			{"a full node", full("n2", 1, 1, 4000), false},
+		} {
+			if got := told(c.r); got != c.want {
+				t.Errorf("%s: more room is told %v, want %v", c.what, got, c.want)
+			}
+		}
+		time.Sleep(20 * time.Second)
+		if !told(full("n1", 2, 1, 3000)) {
+			t.Error("a node that was not heard for 20 s is back, and its room is not told")
+		}
+	})
+}
+
+func TestTwoHostinfodsOfOneNode(t *testing.T) {
+	collect(t, three, &agents{}, func(t *testing.T, c *hostinfo.Collector, _ *ledger) {
+		for range 2 {
+			if _, err := c.Link(t.Context(), placement.Hello{V: placement.Format, Node: "n1"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := c.Report(t.Context(), full("n1", 1, 9, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if s := status(t, c, "n1"); s.State != placement.NodeReady {
+			t.Errorf("a report that was on its way when the new link was opened: %+v", s)
+		}
+		time.Sleep(5 * time.Second)
+		if _, err := c.Report(t.Context(), full("n1", 1, 10, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if s := status(t, c, "n1"); s.State != placement.NodeSuspect || !strings.Contains(strings.Join(s.Alarms, ""), "two hostinfods") {
+			t.Errorf("two that speak: %+v", s)
+		}
+	})
+}
+
+func TestCollectorRefuses(t *testing.T) {
+	collect(t, three, &agents{}, func(t *testing.T, c *hostinfo.Collector, l *ledger) {
+		kind := func(err error) string {
+			var e *placement.Error
+			if errors.As(err, &e) {
+				return e.Kind
+			}
+			return ""
+		}
+		_, link := c.Link(t.Context(), placement.Hello{V: placement.Format, Node: "n9"})
+		_, old := c.Link(t.Context(), placement.Hello{V: placement.Format + 1, Node: "n1"})
+		r := full("n1", 1, 1, 0)
+		r.Cluster = "c2"
+		_, report := c.Report(t.Context(), r)
+		got := []string{
+			kind(link), kind(old), kind(report),
+			kind(c.Beat(placement.Beat{Cluster: "c2", Node: "n1", Role: placement.RoleAgent})),
+			kind(c.Beat(placement.Beat{Cluster: "c1", Node: "../n1", Role: placement.RoleAgent})),
+			kind(c.Beat(placement.Beat{Cluster: "c1", Node: "n1", Role: "cook"})),
+		}
+		want := []string{placement.KindRegister, placement.KindInvalid, placement.KindRefused, placement.KindRefused, placement.KindInvalid, placement.KindInvalid}
+		if diff := cmp.Diff(want, got); diff != "" || len(l.reports) != 0 {
+			t.Errorf("kinds (-want +got):\n%s, %d reports taken", diff, len(l.reports))
+		}
+	})
+}
