@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -36,7 +37,7 @@ func restore(ctx context.Context, input string) error {
 func run(ctx context.Context, input, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, execTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
+	cmd := exec.CommandContext(ctx, find(name), args...)
 	cmd.Stdin = strings.NewReader(input)
 	var out, problem bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problem
@@ -50,4 +51,17 @@ func run(ctx context.Context, input, name string, args ...string) (string, error
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
 	return out.String(), nil
+}
+
+// find is where a program lies; a user's PATH may lack the directories of root's.
+func find(name string) string {
+	if _, err := exec.LookPath(name); err == nil {
+		return name
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin"} {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path
+		}
+	}
+	return name // the error of starting it says enough
 }

@@ -359,3 +359,12 @@ func TestEndedContext(t *testing.T) {
 	}
 	expose(t, n, "two", "198.51.100.1:8080", "10.213.0.2:80") // the port is free
 }
+
+func TestShortPath(t *testing.T) {
+	leavesNothing(t)
+	t.Cleanup(func() { sweep(t, "c1", "n1") })
+	t.Run("without sbin", func(t *testing.T) {
+		t.Setenv("PATH", "/usr/bin:/bin")
+		ensure(t, newNet(t, hostnet.Config{}), "alice")
+	})
+}
