@@ -59,7 +59,7 @@ func (r *Remote) Run(ctx context.Context, a *Agent) error {
 
 // up uses the link while it lives: the agent registers, then beats.
 func (r *Remote) up(ctx context.Context, l *rpc.Link, a *Agent) error {
-	a.countLink() // before the link can be used: it registers once, not twice
+	a.countLink() // before the link can be used, so that it rarely registers twice
 	r.link.Store(l)
 	defer r.link.CompareAndSwap(l, nil)
 	a.wakeRegistrar()
