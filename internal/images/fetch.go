@@ -47,6 +47,7 @@ func (m *Mirror) join(ctx context.Context, t target) *fetch {
 	m.fetches[t.ref] = f
 	go func() {
 		defer close(f.ended)
+		defer cancel()
 		err := m.run(ctx, f)
 		m.mu.Lock()
 		if m.fetches[t.ref] == f {
@@ -58,24 +59,35 @@ func (m *Mirror) join(ctx context.Context, t target) *fetch {
 	return f
 }
 
-// leave ends the fetch if nobody else follows it, and then waits for its end.
+// leave ends the fetch if nobody else follows it and it is not whole yet. The
+// last to leave waits until its goroutine has ended.
 func (m *Mirror) leave(f *fetch) {
 	m.mu.Lock()
 	f.readers--
 	last := f.readers == 0
-	if last && m.fetches[f.target.ref] == f {
-		delete(m.fetches, f.target.ref)
+	if last && !f.whole() {
+		if m.fetches[f.target.ref] == f {
+			delete(m.fetches, f.target.ref)
+		}
+		f.cancel()
 	}
 	m.mu.Unlock()
-	if last {
-		f.cancel()
-		<-f.ended
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if f.file != nil {
-			_ = f.file.Close() // it was synced where that matters
-		}
+	if !last {
+		return
 	}
+	<-f.ended // from here on nobody joins it
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f.readers == 0 && f.file != nil {
+		_ = f.file.Close() // it was synced where that matters; closing it twice does no harm
+	}
+}
+
+// whole tells whether all of the blob has come.
+func (f *fetch) whole() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.file != nil && f.have == f.total
 }
 
 func (f *fetch) change(how func()) {

@@ -3,13 +3,17 @@ package images_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -30,7 +34,36 @@ func TestMain(m *testing.M) {
 		serveUntilKilled(dir)
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if program, err := buildHello(); err == nil {
+			os.RemoveAll(filepath.Dir(program))
+		}
+		os.Exit(code)
+	}))
+}
+
+// buildHello builds the example program, once.
+var buildHello = sync.OnceValues(func() (program string, err error) {
+	dir, err := os.MkdirTemp("", "hello")
+	if err != nil {
+		return "", err
+	}
+	program = filepath.Join(dir, "hello")
+	build := exec.CommandContext(context.Background(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "longshore/examples/hello")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build hello: %w\n%s", err, out)
+	}
+	return program, nil
+})
+
+func hello(t *testing.T) string {
+	t.Helper()
+	program, err := buildHello()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return program
 }
 
 // quiet keeps the logs of what a test breaks on purpose out of its output.

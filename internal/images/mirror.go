@@ -204,8 +204,10 @@ type upstreamError struct {
 
 func (e *upstreamError) Error() string { return e.message }
 
+// unreachable has a status of 424 and not 503, for Docker shows its users the
+// messages of the former only. It tries layers again after either.
 func unreachable(t target, err error) error {
-	return &upstreamError{http.StatusServiceUnavailable, "UNAVAILABLE", fmt.Sprintf("%s is not cached here and the cluster's registry cannot be reached: %v", t.repo, err)}
+	return &upstreamError{http.StatusFailedDependency, "UNAVAILABLE", fmt.Sprintf("%s is not cached here and the cluster's registry cannot be asked: %v", t.repo, err)}
 }
 
 func (m *Mirror) refuse(w http.ResponseWriter, err error) {
@@ -248,7 +250,7 @@ func (m *Mirror) ask(ctx context.Context, t target) (*http.Response, error) {
 	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
 		return nil, &upstreamError{http.StatusForbidden, "DENIED", "the cluster's registry refuses this node"}
 	}
-	return nil, &upstreamError{http.StatusServiceUnavailable, "UNAVAILABLE", fmt.Sprintf("the cluster's registry answers %s", resp.Status)}
+	return nil, unreachable(t, fmt.Errorf("it answers %s", resp.Status))
 }
 
 // serveBlob answers from the cache, or while the blob arrives.
@@ -273,6 +275,7 @@ func (m *Mirror) serveBlob(w http.ResponseWriter, req *http.Request, t target) {
 		pos = 0 // the whole is a fair answer
 	}
 	w.Header().Set("Content-Length", strconv.FormatInt(total-pos, 10))
+	w.Header().Set("Connection", "close") // the last reader's next request need not wait until the blob is on disk
 	if pos > 0 {
 		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", pos, total-1, total))
 		w.WriteHeader(http.StatusPartialContent)

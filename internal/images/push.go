@@ -27,9 +27,10 @@ type Destination struct {
 	Client   http.RoundTripper // nil: one without proxy and without certificates
 }
 
-// Progress is told, now and then and from one goroutine, how many bytes have
-// gone out of how many. Layers that the registry has already count as gone.
-// total may grow; both may be 0 for an image that is there. nil is fine.
+// Progress is told now and then, never twice at once, how many bytes have gone
+// out of how many. total may grow, done may fall back when a layer is sent
+// again; at the end of a push they are equal, and 0 for an image that was
+// there. nil is fine.
 type Progress func(done, total int64)
 
 // Opener opens a tar file from its beginning. It is called several times.
@@ -126,10 +127,12 @@ func (to Destination) push(ctx context.Context, ref name.Tag, what pushable, pro
 		way = t
 	}
 	updates, told := make(chan v1.Update, 16), make(chan struct{})
+	total := int64(0)
 	go func() {
 		defer close(told)
 		for u := range updates { // remote closes it
 			if progress != nil && u.Error == nil {
+				total = u.Total
 				progress(u.Complete, u.Total)
 			}
 		}
@@ -153,6 +156,9 @@ func (to Destination) push(ctx context.Context, ref name.Tag, what pushable, pro
 			Kind: placement.KindUnavailable, What: fmt.Sprintf("image %s was not pushed", ref.RepositoryStr()+":"+ref.TagStr()),
 			Why: withCause(ctx, err).Error(), Next: "push it again: what has arrived is kept",
 		}
+	}
+	if progress != nil {
+		progress(total, total) // remote does not count all that was there already
 	}
 	h, err := what.Digest()
 	return h.String(), err

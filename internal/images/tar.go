@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -25,6 +26,10 @@ import (
 // when it is no longer needed.
 func openTar(ctx context.Context, open Opener, owner, tag string) (what pushable, done func() error, err error) {
 	names, err := topNames(ctx, open)
+	var unreadable *fs.PathError
+	if errors.As(err, &unreadable) || ctx.Err() != nil {
+		return nil, nil, fmt.Errorf("read image: %w", err)
+	}
 	if err != nil {
 		return nil, nil, notATar(err.Error())
 	}
