@@ -116,6 +116,7 @@ func TestOwnersAreApart(t *testing.T) {
 	pid := n.daemonPID("alice")
 	n.ok(syscall.Kill(pid, syscall.SIGSTOP))
 	defer syscall.Kill(pid, syscall.SIGCONT)
+	n.eventually("the daemon hangs", func() bool { _, daemons := n.list(); return !daemons["alice"].OK })
 	began := time.Now()
 	copies, daemons := n.list()
 	if took := time.Since(began); took > 4*time.Second {

@@ -2,6 +2,7 @@ package dockerd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -72,27 +73,43 @@ func (m *Detached) Start(ctx context.Context, u Unit) error {
 // Stop sends SIGTERM, after 10 s SIGKILL, and waits until the daemon and its
 // containerd are gone. Shims and containers stay.
 func (m *Detached) Stop(ctx context.Context, u Unit) error {
-	err := endProcs(ctx, u.ExecRoot, 10*time.Second, kindDaemon, kindContainerd)
-	m.reap(u.ID)
+	// A process that was launched just now has no arguments yet to be known by.
+	err := until(ctx, 5*time.Second, func() (bool, error) {
+		pid := m.child(u.ID)
+		return pid == 0 || alive(pid, u.ExecRoot), nil
+	})
+	if err != nil {
+		return fmt.Errorf("stop dockerd: %w", err)
+	}
+	err = endProcs(ctx, u.ExecRoot, 10*time.Second, kindDaemon, kindContainerd)
+	m.child(u.ID) // reaped
 	return err
 }
 
 // Running tells whether a dockerd with the unit's exec-root lives. It reaps
 // the one that this Manager started if that has ended.
 func (m *Detached) Running(_ context.Context, u Unit) (bool, error) {
-	m.reap(u.ID)
+	if m.child(u.ID) != 0 {
+		return true, nil
+	}
 	procs, err := findProcs(u.ExecRoot, kindDaemon)
 	return len(procs) > 0, err
 }
 
-func (m *Detached) reap(id string) {
+// child is the process that this Manager started for the unit, 0 if there is
+// none that lives. One that ended is reaped.
+func (m *Detached) child(id string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if pid, ok := m.children[id]; ok {
-		if got, err := syscall.Wait4(pid, nil, syscall.WNOHANG, nil); got == pid || err == syscall.ECHILD {
-			delete(m.children, id)
-		}
+	pid, ok := m.children[id]
+	if !ok {
+		return 0
 	}
+	if got, err := syscall.Wait4(pid, nil, syscall.WNOHANG, nil); got == pid || errors.Is(err, syscall.ECHILD) {
+		delete(m.children, id)
+		return 0
+	}
+	return pid
 }
 
 // systemPath is where dockerd finds containerd, and that runc, also when we
