@@ -122,7 +122,15 @@ func (l *Ledger) applyRecord(rec rule.Record, rev uint64, now time.Time, delay t
 			l.orderStop(e)
 		}
 	}
-	l.changed(e, old)
+	if visible(old, rec) {
+		l.changed(e, old)
+	}
+}
+
+// visible tells whether people see a difference between two records.
+func visible(a, b rule.Record) bool {
+	return a.State != b.State || a.Epoch != b.Epoch || a.Why != b.Why || (a.Bound == nil) != (b.Bound == nil) ||
+		a.Bound != nil && (a.Bound.Node != b.Bound.Node || a.Bound.Epoch != b.Bound.Epoch)
 }
 
 // changed tells watchers and the rollout of the app.
@@ -138,13 +146,26 @@ func (l *Ledger) changed(e *entry, old rule.Record) {
 	l.publish(e, was)
 }
 
-// index keeps the nodes' sets of what is bound on them.
+// index keeps the nodes' sets of what is bound on them, and the slots' of what
+// holds them.
 func (l *Ledger) index(e *entry, old rule.Record) {
 	if old.Bound != nil && (e.rec.Bound == nil || e.rec.Bound.Node != old.Bound.Node) {
 		delete(l.mem.node(old.Bound.Node).bound, e.rec.ID)
 	}
 	if e.rec.Bound != nil {
 		l.mem.node(e.rec.Bound.Node).bound[e.rec.ID] = e
+	}
+	if old.Slot != "" && old.Slot != e.rec.Slot {
+		delete(l.mem.slots[old.Slot], e.rec.ID)
+		if len(l.mem.slots[old.Slot]) == 0 {
+			delete(l.mem.slots, old.Slot)
+		}
+	}
+	if e.rec.Slot != "" {
+		if l.mem.slots[e.rec.Slot] == nil {
+			l.mem.slots[e.rec.Slot] = make(map[placement.ID]bool)
+		}
+		l.mem.slots[e.rec.Slot][e.rec.ID] = true
 	}
 }
 

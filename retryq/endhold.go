@@ -14,12 +14,12 @@ import (
 // records agree with what runs.
 func (l *Ledger) endHold(ctx context.Context) error {
 	l.mu.Lock()
-	over, all := l.mem.holdOver(time.Now()), l.mem.hold.all
-	missing := l.mem.missing()
-	l.mu.Unlock()
-	if !over {
+	if !l.mem.holdOver(time.Now()) {
+		l.mu.Unlock()
 		return nil
 	}
+	all, missing := l.mem.hold.all, l.mem.missing()
+	l.mu.Unlock()
 	if all {
 		if err := l.reclaim(ctx); err != nil {
 			return err

@@ -19,6 +19,7 @@ type memory struct {
 	replicas map[placement.Replica]*replicaEntry
 	places   map[placement.ID]*entry
 	nodes    map[placement.NodeID]*nodeEntry
+	slots    map[string]map[placement.ID]bool // HA slots that are held, by slotKey
 
 	queue *queue
 	hold  hold
@@ -104,6 +105,7 @@ func newMemory() memory {
 		replicas: make(map[placement.Replica]*replicaEntry),
 		places:   make(map[placement.ID]*entry),
 		nodes:    make(map[placement.NodeID]*nodeEntry),
+		slots:    make(map[string]map[placement.ID]bool),
 		queue:    newQueue(),
 		rolls:    make(map[string]bool),
 		dirty:    make(map[placement.ID]bool),
@@ -183,4 +185,25 @@ func lostAfter(rec rule.Record, usual time.Duration) time.Duration {
 		return d
 	}
 	return usual
+}
+
+// barred lists the known nodes in whose domain another replica holds the HA
+// slot that the placement needs.
+func (m *memory) barred(rec rule.Record) []placement.Pass {
+	if rec.Request.HAToken == "" {
+		return nil
+	}
+	var barred []placement.Pass
+	for _, id := range sortedKeys(m.nodes) {
+		held := m.slots[slotKey(rec, m.nodes[id].rec.NodeRecord)]
+		for _, other := range sortedKeys(held) {
+			if other.Replica() != rec.ID.Replica() {
+				barred = append(barred, placement.Pass{Node: id, Reason: placement.Reason{
+					Code: placement.ReasonHAToken, Need: rec.Request.HAToken, Have: "held by " + string(other.Replica()),
+				}})
+				break
+			}
+		}
+	}
+	return barred
 }

@@ -55,7 +55,7 @@ func (l *Ledger) take() (placement.Try, time.Duration, bool) {
 	}
 	e := l.mem.places[w.id]
 	e.phase = "looking for a node"
-	return placement.Try{ID: e.rec.ID, Epoch: e.rec.Epoch, Mark: l.mark(), Request: e.rec.Request, Tries: e.tries, Lockless: e.lockless}, 0, true
+	return placement.Try{ID: e.rec.ID, Epoch: e.rec.Epoch, Mark: l.mark(), Request: e.rec.Request, Tries: e.tries, Lockless: e.lockless, Barred: l.mem.barred(e.rec)}, 0, true
 }
 
 // Settle ends a try. Taken, the placement waits for the bind of the node that

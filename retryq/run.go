@@ -133,7 +133,7 @@ func (l *Ledger) due(now time.Time) dueWork {
 		switch {
 		case e.rec.State == placement.Bound && !m.hold.on && !e.startBy.IsZero() && !now.Before(e.startBy):
 			d.late = append(d.late, id)
-		case e.rec.State == placement.Pending && !e.deadlineAt.IsZero() && !now.Before(e.deadlineAt):
+		case e.rec.State == placement.Pending && !m.hold.on && !e.deadlineAt.IsZero() && !now.Before(e.deadlineAt):
 			d.expired = append(d.expired, id)
 		}
 	}

@@ -9,6 +9,10 @@ type Try struct {
 	Request  Request `json:"request"`
 	Tries    int     `json:"tries"`    // chains of rounds before this one, since it last ran
 	Lockless bool    `json:"lockless"` // the last whole chain failed on claims alone
+	// Barred are the nodes in whose domain another replica holds the HA token:
+	// a bind there would be a no, so they need not be asked. They count as
+	// passes of the outcome.
+	Barred []Pass `json:"barred,omitempty"`
 }
 
 // Outcome settles a try.
