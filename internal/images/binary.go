@@ -51,7 +51,7 @@ func FromBinary(file string, b Binary) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make layer: %w", err)
 	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(files)), nil })
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(files)), nil }, tarball.WithCompressedCaching)
 	if err != nil {
 		return nil, fmt.Errorf("make layer: %w", err)
 	}

@@ -25,10 +25,7 @@ type dockerd struct{ http *http.Client }
 
 func startDockerd(t *testing.T) dockerd {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "ls") // a short path: sockets lie in it
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := t.TempDir()
 	socket := filepath.Join(dir, "d.sock")
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
@@ -67,9 +64,6 @@ func startDockerd(t *testing.T) dockerd {
 		}
 		for _, m := range mountsUnder(t, dir) {
 			_ = syscall.Unmount(m, syscall.MNT_DETACH)
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
 		}
 	})
 	d := dockerd{&http.Client{Transport: tr}}

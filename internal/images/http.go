@@ -3,6 +3,7 @@ package images
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strconv"
 )
@@ -26,9 +27,7 @@ func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
 
 // send passes the answer on.
 func (a *answer) send(w http.ResponseWriter) {
-	for k, v := range a.header {
-		w.Header()[k] = v
-	}
+	maps.Copy(w.Header(), a.header)
 	w.WriteHeader(a.code)
 	_, _ = w.Write(a.body.Bytes()) // a client that left is no error of ours
 }

@@ -211,8 +211,7 @@ func unreachable(t target, err error) error {
 }
 
 func (m *Mirror) refuse(w http.ResponseWriter, err error) {
-	var up *upstreamError
-	if errors.As(err, &up) {
+	if up, ok := errors.AsType[*upstreamError](err); ok {
 		refuse(w, up.status, up.code, up.message)
 		return
 	}

@@ -175,7 +175,7 @@ func TestMirrorSlowBlob(t *testing.T) {
 	up.blobs.Store(0)
 	bodies := make([]io.Reader, readers)
 	for i := range bodies {
-		req, err := http.NewRequestWithContext(t.Context(), "GET", mirror+"/v2/alice/slow/blobs/"+layerDigest(t, slow), nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, mirror+"/v2/alice/slow/blobs/"+layerDigest(t, slow), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -224,7 +224,7 @@ func TestMirrorSlowBlob(t *testing.T) {
 	}
 	mustPull(t, mirror, "alice/slow:1", slow) // from the cache: the trickle has ended
 	resp, rest, err := do(t, client(t), "GET", mirror+"/v2/alice/slow/blobs/"+layerDigest(t, slow), nil, "Range", "bytes=2-4")
-	if err != nil || resp.StatusCode != 206 || rest != "cde" {
+	if err != nil || resp.StatusCode != http.StatusPartialContent || rest != "cde" {
 		t.Errorf("range of a cached blob: %v %v %q", err, resp.StatusCode, rest)
 	}
 }
@@ -238,7 +238,7 @@ func TestMirrorLastReaderLeaves(t *testing.T) {
 	dir := t.TempDir()
 	mirror := serve(t, newMirror(t, s.URL, dir, images.MirrorOptions{}))
 	ctx, cancel := context.WithCancel(t.Context())
-	req, err := http.NewRequestWithContext(ctx, "GET", mirror.URL+"/v2/alice/slow/blobs/"+layerDigest(t, slow), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, mirror.URL+"/v2/alice/slow/blobs/"+layerDigest(t, slow), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func TestMirrorBadUpstream(t *testing.T) {
 			}
 		}()
 		resp, got, err := do(t, client(t), "GET", mirror+path, nil)
-		if err == nil || resp != nil && resp.StatusCode != 200 || !strings.HasPrefix("abcd", got) {
+		if err == nil || resp != nil && resp.StatusCode != http.StatusOK || !strings.HasPrefix("abcd", got) {
 			t.Errorf("%s: %v %q %v", what, resp, got, err)
 		}
 	}
@@ -298,7 +298,7 @@ func TestMirrorBadUpstream(t *testing.T) {
 		if err := m.Use(serve(t, h).URL); err != nil {
 			t.Fatal(err)
 		}
-		if resp, answer, err := do(t, client(t), "GET", mirror+path, nil); err != nil || resp.StatusCode != 502 {
+		if resp, answer, err := do(t, client(t), "GET", mirror+path, nil); err != nil || resp.StatusCode != http.StatusBadGateway {
 			t.Errorf("%s: %v %v %s", path, err, resp, answer)
 		}
 	}

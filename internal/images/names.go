@@ -94,6 +94,8 @@ func parsePath(path string) (target, error) {
 // path is the inverse of parsePath.
 func (t target) path() string {
 	switch t.kind {
+	case kindRoot:
+		return "/v2/"
 	case kindManifest:
 		return "/v2/" + t.repo + "/manifests/" + t.ref
 	case kindBlob:
@@ -105,7 +107,7 @@ func (t target) path() string {
 	case kindTags:
 		return "/v2/" + t.repo + "/tags/list"
 	}
-	return "/v2/"
+	panic("no such kind of path")
 }
 
 // digestOf is the digest of b, as registries write it.

@@ -229,7 +229,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s %s: %d %s, not %d %s", c.method, c.path, resp.StatusCode, answer, c.status, c.code)
 		}
 	}
-	if resp, _, err := do(t, client(t), "GET", s.URL+"/v2/bob/shop/tags/list", nil, "X-User", "alice"); err != nil || resp.StatusCode != 404 {
+	if resp, _, err := do(t, client(t), "GET", s.URL+"/v2/bob/shop/tags/list", nil, "X-User", "alice"); err != nil || resp.StatusCode != http.StatusNotFound {
 		t.Errorf("reading is not refused by Allow: %v %v", resp, err)
 	}
 	left, err := filepath.Glob(dir + "/blobs/sha256/.new-*")
@@ -245,7 +245,7 @@ func TestUpload(t *testing.T) {
 	c := client(t)
 	start := func() string {
 		resp, _, err := do(t, c, "POST", s.URL+"/v2/alice/shop/blobs/uploads/", nil)
-		if err != nil || resp.StatusCode != 202 {
+		if err != nil || resp.StatusCode != http.StatusAccepted {
 			t.Fatal(resp, err)
 		}
 		return s.URL + resp.Header.Get("Location")
@@ -298,7 +298,7 @@ func TestSlowClients(t *testing.T) {
 	}
 	never, hold := io.Pipe() // an upload of which a piece comes, and then nothing
 	defer hold.Close()
-	req, err := http.NewRequestWithContext(ctx, "PATCH", s.URL+resp.Header.Get("Location"), never)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPatch, s.URL+resp.Header.Get("Location"), never)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +314,7 @@ func TestSlowClients(t *testing.T) {
 	if _, err := hold.Write([]byte("some")); err != nil {
 		t.Fatal(err)
 	}
-	download, err := http.NewRequestWithContext(ctx, "GET", s.URL+"/v2/alice/big/blobs/"+layerDigest(t, big), nil)
+	download, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/v2/alice/big/blobs/"+layerDigest(t, big), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -83,9 +83,9 @@ func remoteConfig(desc *remote.Descriptor, want v1.Platform) (*v1.ConfigFile, er
 	if err != nil {
 		return nil, err
 	}
-	chosen, err := choose(list, want)
-	if err != nil {
-		return nil, err
+	chosen, ok := choose(list, want)
+	if !ok {
+		return nil, errors.New("it is an index without images")
 	}
 	image, err := index.Image(chosen.Digest)
 	if err != nil {
@@ -105,8 +105,7 @@ func withCause(ctx context.Context, err error) error {
 // remoteWhy says what became of asking the registry, in one line.
 func remoteWhy(named reference.Named, err error) string {
 	host := reference.Domain(named)
-	var answered *transport.Error
-	if errors.As(err, &answered) {
+	if answered, ok := errors.AsType[*transport.Error](err); ok {
 		switch answered.StatusCode {
 		case http.StatusNotFound:
 			return fmt.Sprintf("%s has no %s:%s", host, reference.Path(named), identifier(named))

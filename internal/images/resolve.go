@@ -46,8 +46,12 @@ func (r *Registry) Resolve(ctx context.Context, owner, ref string) (Resolved, er
 	}
 	own, local := ownName(owner, ref, named)
 	if local {
-		found, err := r.resolveOwn(ctx, own, identifier(named))
+		m, err := r.find(own, identifier(named))
 		if !errors.Is(err, fs.ErrNotExist) {
+			var found Resolved
+			if err == nil {
+				found, err = r.describe(ctx, own, m)
+			}
 			if err != nil {
 				return Resolved{}, &placement.Error{Kind: placement.KindUnavailable, What: fmt.Sprintf("image %s cannot be read from the cluster's registry", ref), Why: err.Error(), Next: "schedctl image push " + ref}
 			}
@@ -128,24 +132,20 @@ func identifier(named reference.Named) string {
 	return "latest"
 }
 
-// resolveOwn looks into the cluster's registry; fs.ErrNotExist if it is not there.
-func (r *Registry) resolveOwn(ctx context.Context, repo, ref string) (Resolved, error) {
-	m, err := r.find(repo, ref)
-	if err != nil {
-		return Resolved{}, err
-	}
+// describe reads what a manifest of the cluster's registry says of its image.
+func (r *Registry) describe(ctx context.Context, repo string, m manifest) (Resolved, error) {
 	found := Resolved{Image: repo + "@" + m.digest, Digest: m.digest, Own: true}
 	for depth := 0; types.MediaType(m.mediaType).IsIndex(); depth++ {
 		index, err := v1.ParseIndexManifest(bytes.NewReader(m.body))
 		if err != nil {
 			return Resolved{}, fmt.Errorf("parse index %s: %w", m.digest, err)
 		}
-		d, err := choose(index, r.want)
-		if err != nil || depth == 3 {
+		d, ok := choose(index, r.want)
+		if !ok || depth == 3 {
 			return found, nil // nothing here that declares ports
 		}
 		if m, err = r.find(repo, d.Digest.String()); err != nil {
-			return Resolved{}, fmt.Errorf("read manifest %s of index: %v", d.Digest, err)
+			return Resolved{}, fmt.Errorf("read manifest %s of index: %w", d.Digest, err)
 		}
 	}
 	image, err := v1.ParseManifest(bytes.NewReader(m.body))
@@ -170,7 +170,7 @@ func (r *Registry) config(ctx context.Context, repo string, h v1.Hash) (*v1.Conf
 	}
 	f, err := r.blobs.Get(ctx, repo, h)
 	if err != nil {
-		return nil, fmt.Errorf("open configuration %s: %v", h, err)
+		return nil, fmt.Errorf("open configuration %s: %w", h, err)
 	}
 	defer func() { _ = f.Close() }() // only read
 	var c v1.ConfigFile
@@ -182,23 +182,23 @@ func (r *Registry) config(ctx context.Context, repo string, h v1.Hash) (*v1.Conf
 
 // choose picks the manifest for the platform out of an index, or else its
 // first one for any. Attestations, which name no platform, are passed over.
-func choose(index *v1.IndexManifest, want v1.Platform) (v1.Descriptor, error) {
+func choose(index *v1.IndexManifest, want v1.Platform) (d v1.Descriptor, ok bool) {
 	var first *v1.Descriptor
 	for i, d := range index.Manifests {
 		if !d.MediaType.IsImage() && !d.MediaType.IsIndex() || d.Platform != nil && d.Platform.OS == "unknown" {
 			continue
 		}
 		if d.Platform != nil && d.Platform.Satisfies(want) {
-			return d, nil
+			return d, true
 		}
 		if first == nil {
 			first = &index.Manifests[i]
 		}
 	}
 	if first == nil {
-		return v1.Descriptor{}, errors.New("the index holds no image")
+		return v1.Descriptor{}, false
 	}
-	return *first, nil
+	return *first, true
 }
 
 // listen is the TCP ports that the image declares, sorted.

@@ -170,7 +170,8 @@ func unpack(ctx context.Context, open Opener, dir string) error {
 	return eachFile(ctx, open, func(h *tar.Header, content io.Reader) error {
 		n := path.Clean(h.Name)
 		digest, isBlob := strings.CutPrefix(n, "blobs/sha256/")
-		if h.Typeflag != tar.TypeReg || n != "index.json" && n != "oci-layout" && !(isBlob && digestForm.MatchString("sha256:"+digest)) {
+		wanted := n == "index.json" || n == "oci-layout" || isBlob && digestForm.MatchString("sha256:"+digest)
+		if h.Typeflag != tar.TypeReg || !wanted {
 			return nil
 		}
 		f, err := os.Create(filepath.Join(dir, filepath.FromSlash(n)))
