@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -126,7 +127,11 @@ func (a *Agent) keepRegistered(ctx context.Context) {
 		failures++
 		if err != nil && ctx.Err() == nil && err.Error() != last {
 			last = err.Error()
-			a.Logger.Warn("cannot register yet", "err", err)
+			level := slog.LevelWarn
+			if kindOf(err) == placement.KindUnavailable {
+				level = slog.LevelDebug // no link: whoever keeps it says so
+			}
+			a.Logger.Log(ctx, level, "cannot register yet", "err", err)
 		}
 		timer := time.NewTimer(Backoff(failures, a.dice.roll()))
 		select {
