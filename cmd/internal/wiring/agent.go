@@ -1,0 +1,138 @@
+package wiring
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"longshore/agent"
+	"longshore/internal/claim"
+	"longshore/internal/dockerd"
+	"longshore/internal/hostnet"
+	"longshore/internal/images"
+	"longshore/rpc"
+)
+
+// RunAgent runs the node's agent until ctx ends; daemons and containers stay
+// up. ready is called once it serves its socket. claims, if not nil, is used
+// instead of the Redis of the configuration.
+func (c *NodeConfig) RunAgent(ctx context.Context, claims agent.Claims, ready func()) error {
+	capacity, err := c.capacity(ctx)
+	if err != nil {
+		return err
+	}
+	cluster, err := c.cluster(ctx)
+	if err != nil {
+		return unlessEnded(ctx, err)
+	}
+	if claims == nil {
+		table, err := c.claims(cluster)
+		if err != nil {
+			return err
+		}
+		defer table.Close()
+		claims = table
+	}
+	shelf, err := c.listenMirror(ctx)
+	if err != nil {
+		return fmt.Errorf("listen for the node's own image pulls: %w", err)
+	}
+	defer shelf.Close()
+	mirror, err := images.NewMirror("", filepath.Join(c.StateDir, "images"), images.MirrorOptions{Logger: c.Logger})
+	if err != nil {
+		return err
+	}
+	defer mirror.Close()
+	nets, err := hostnet.New(ctx, hostnet.Config{Cluster: cluster, Node: c.Node, StateDir: c.StateDir, Beside: c.Beside, Logger: c.Logger})
+	if err != nil {
+		return fmt.Errorf("read the node's networks: %w", err)
+	}
+	host := dockerd.New(c.dockerd(cluster, shelf.Addr().String()), network{nets})
+	transport := rpc.ZMQ(rpc.ZMQOptions{Logger: c.Logger})
+	remote := agent.NewRemote(transport, c.Broadcaster, rpc.Config{Logger: c.Logger, Rand: newRand()})
+	a, err := agent.New(agent.Config{
+		Node: c.Node, Address: c.Address.String(), Labels: c.labels(), Cluster: cluster,
+		StateDir: c.StateDir, RunDir: c.RunDir, Capacity: capacity,
+	}, agent.Deps{
+		Runtime: host, Eyes: host, Ports: ports{nets, host, c.Address}, Claims: claims,
+		Broadcaster: remote, Logger: c.Logger, Rand: newRand(),
+	})
+	if err != nil {
+		return err
+	}
+	local, err := c.listenLocal(ctx, transport, "agent.sock")
+	if err != nil {
+		return err
+	}
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return host.Run(ctx) })
+	g.Go(func() error { return nets.Run(ctx) })
+	g.Go(func() error { return serveHTTP(ctx, shelf, mirror) })
+	g.Go(func() error { return c.findRegistry(ctx, mirror) })
+	g.Go(func() error { return remote.Run(ctx, a) })
+	g.Go(func() error { return c.serveLocal(ctx, local, a.Methods()) })
+	ready()
+	return unlessEnded(ctx, g.Wait())
+}
+
+// findRegistry tells the mirror where the cluster's images are.
+func (c *NodeConfig) findRegistry(ctx context.Context, mirror *images.Mirror) error {
+	info, err := c.ask(ctx)
+	if err != nil {
+		return err
+	}
+	return mirror.Use(info.Registry)
+}
+
+// listenLocal makes a socket of the node, for people and scripts on it.
+func (c *NodeConfig) listenLocal(ctx context.Context, t rpc.Transport, socket string) (rpc.Listener, error) {
+	if err := os.MkdirAll(c.RunDir, 0o755); err != nil {
+		return nil, fmt.Errorf("make the run directory: %w", err)
+	}
+	l, err := t.Listen(ctx, "ipc://"+filepath.Join(c.RunDir, socket))
+	if err != nil {
+		return nil, fmt.Errorf("listen on the node's socket: %w", err)
+	}
+	return l, nil
+}
+
+func (c *NodeConfig) serveLocal(ctx context.Context, l rpc.Listener, methods rpc.Methods) error {
+	defer l.Close()
+	return rpc.Serve(ctx, l, rpc.Config{Identity: string(c.Node), Methods: methods, Logger: c.Logger})
+}
+
+// closer is a table of claims that holds connections.
+type closer interface {
+	agent.Claims
+	Close() error
+}
+
+func (c *NodeConfig) claims(cluster string) (closer, error) {
+	if c.Redis == "" {
+		return noClaims{}, nil
+	}
+	return claim.NewRedis(claim.Config{URL: c.Redis, Cluster: cluster})
+}
+
+// listenMirror listens on the loopback, on the port of last time if it is
+// still free, so that images keep their names.
+func (c *NodeConfig) listenMirror(ctx context.Context) (net.Listener, error) {
+	file := filepath.Join(c.StateDir, "mirror")
+	var listen net.ListenConfig
+	if last, err := os.ReadFile(file); err == nil {
+		if l, err := listen.Listen(ctx, "tcp", strings.TrimSpace(string(last))); err == nil {
+			return l, nil
+		}
+	}
+	l, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	return l, os.WriteFile(file, []byte(l.Addr().String()+"\n"), 0o600)
+}

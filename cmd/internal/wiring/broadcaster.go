@@ -1,0 +1,167 @@
+package wiring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"longshore/broadcaster"
+	"longshore/hostinfo"
+	"longshore/internal/images"
+	"longshore/retryq"
+	"longshore/retryq/boltstore"
+	"longshore/retryq/memstore"
+	"longshore/rpc"
+)
+
+// BroadcasterConfig says where a broadcaster lives and listens.
+type BroadcasterConfig struct {
+	DataDir   string   // durable: the ledger and the images
+	Listen    []string // addresses of nodes and clients, "tcp://127.0.0.1:7700", "ipc:///run/longshore/broadcaster.sock"
+	Registry  string   // host:port of the image registry; loopback until the links have TLS
+	Ephemeral bool     // keep the ledger in memory: a restart forgets all
+	// NewGeneration is the operator's word that the ledger was restored or
+	// rebuilt: what the nodes run then decides.
+	NewGeneration bool
+	Logger        *slog.Logger
+}
+
+// Addresses is where a broadcaster that is ready listens.
+type Addresses struct {
+	Listen   []string // in the order of the configuration, with real ports
+	Registry string   // "http://host:port"
+	Cluster  string   // the ledger's ID
+}
+
+// Run runs the broadcaster until ctx ends. ready is called once it listens.
+func (c BroadcasterConfig) Run(ctx context.Context, ready func(Addresses)) error {
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return fmt.Errorf("make the data directory: %w", err)
+	}
+	store, err := c.openStore()
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	ledger, err := retryq.Open(ctx, retryq.Config{Store: store, NewGeneration: c.NewGeneration, Logger: c.Logger, Rand: newRand()})
+	if err != nil {
+		return fmt.Errorf("open the ledger: %w", err)
+	}
+	registry, err := images.OpenRegistry(ctx, filepath.Join(c.DataDir, "images"), images.Options{Logger: c.Logger})
+	if err != nil {
+		return fmt.Errorf("open the image registry: %w", err)
+	}
+	shelf, err := listenHTTP(ctx, c.Registry)
+	if err != nil {
+		return fmt.Errorf("listen for images: %w", err)
+	}
+	defer shelf.Close()
+	return c.run(ctx, ledger, registry, shelf, ready)
+}
+
+func (c BroadcasterConfig) openStore() (retryq.Store, error) {
+	if c.Ephemeral {
+		return memstore.New(), nil
+	}
+	store, err := boltstore.Open(filepath.Join(c.DataDir, "ledger.db"), boltstore.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("open the ledger's file: %w", err)
+	}
+	return store, nil
+}
+
+// run joins ledger, collector, sweeper and broadcaster, and serves them.
+func (c BroadcasterConfig) run(ctx context.Context, ledger *retryq.Ledger, registry *images.Registry, shelf net.Listener, ready func(Addresses)) error {
+	agents := broadcaster.NewAgents(c.Logger)
+	collector, err := hostinfo.NewCollector(hostinfo.CollectorConfig{Cluster: ledger.Cluster(), Logger: c.Logger}, ledger, agents)
+	if err != nil {
+		return err
+	}
+	sweeper, err := hostinfo.NewSweeper(hostinfo.SweeperConfig{Logger: c.Logger, Rand: newRand()}, collector, ledger, hostinfo.TCPProber{})
+	if err != nil {
+		return err
+	}
+	addresses := Addresses{Registry: "http://" + shelf.Addr().String(), Cluster: ledger.Cluster()}
+	caster, err := broadcaster.New(broadcaster.Config{Registry: addresses.Registry, Logger: c.Logger, Rand: newRand()}, broadcaster.Deps{
+		Queue: ledger, Apps: ledger, Records: ledger, View: collector, Images: resolver{registry}, Agents: agents,
+	})
+	if err != nil {
+		return err
+	}
+	methods := rpc.Methods{}
+	for _, table := range []rpc.Methods{caster.ClientMethods(), caster.NodeMethods(), collector.Methods()} {
+		maps.Copy(methods, table)
+	}
+
+	g, ctx := errgroup.WithContext(ctx)
+	transport := rpc.ZMQ(rpc.ZMQOptions{Logger: c.Logger})
+	for _, addr := range c.Listen {
+		l, err := transport.Listen(ctx, addr)
+		if err != nil {
+			return fmt.Errorf("listen on %s: %w", addr, err)
+		}
+		defer l.Close()
+		addresses.Listen = append(addresses.Listen, l.Addr())
+		g.Go(func() error {
+			return rpc.Serve(ctx, l, rpc.Config{Identity: "broadcaster", Methods: methods, Logger: c.Logger})
+		})
+	}
+	g.Go(func() error { return ledger.Run(ctx) })
+	g.Go(func() error { return collector.Run(ctx) })
+	g.Go(func() error { return sweeper.Run(ctx) })
+	g.Go(func() error { return caster.Run(ctx) })
+	g.Go(func() error { return serveHTTP(ctx, shelf, registry) })
+	ready(addresses)
+	return unlessEnded(ctx, g.Wait())
+}
+
+// listenHTTP refuses addresses that others could reach.
+func listenHTTP(ctx context.Context, addr string) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		return nil, fmt.Errorf("%s is not a loopback address, and image transfers have no TLS yet", addr)
+	}
+	return new(net.ListenConfig).Listen(ctx, "tcp", addr)
+}
+
+// serveHTTP serves until ctx ends, then gives requests in flight a second.
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if server.Shutdown(bounded) != nil {
+			server.Close()
+		}
+	})
+	err := server.Serve(l)
+	if !stop() {
+		<-stopped
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// unlessEnded drops the errors by which parts say that ctx ended.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil && (err == nil || errors.Is(err, ctx.Err()) || errors.Is(err, rpc.ErrClosed)) {
+		return nil
+	}
+	return err
+}

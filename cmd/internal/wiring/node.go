@@ -1,0 +1,186 @@
+package wiring
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+	"golang.org/x/sys/unix"
+
+	"longshore/agent"
+	"longshore/broadcaster"
+	"longshore/hostinfo"
+	"longshore/internal/dockerd"
+	"longshore/internal/placement"
+	"longshore/rpc"
+)
+
+// NodeConfig says what a node is; its agent and its hostinfo are given the
+// same.
+type NodeConfig struct {
+	Node        placement.NodeID
+	Address     netip.Addr          // where its published ports listen
+	Broadcaster string              // address to dial
+	StateDir    string              // durable
+	RunDir      string              // tmpfs
+	Redis       string              // URL of the claims; "": no claims, the ledger's bind alone decides
+	PausePath   string              // the static pause program
+	Beside      []string            // state directories of other nodes on this machine
+	Capacity    placement.Resources // 0: detected
+	Logger      *slog.Logger
+}
+
+// Flags defines the command line of agentd and hostinfod.
+func (c *NodeConfig) Flags(fs *flag.FlagSet) {
+	hostname, _ := os.Hostname() // a name that is no host's is refused later
+	short, _, _ := strings.Cut(hostname, ".")
+	fs.Func("node", "name of this node (default: the host's name)", func(s string) error {
+		c.Node = placement.NodeID(s)
+		return placement.CheckName("node", s)
+	})
+	c.Node = placement.NodeID(short)
+	fs.Func("address", "this node's IP address, where published ports listen (default: the one that leads to the default route)", func(s string) (err error) {
+		c.Address, err = netip.ParseAddr(s)
+		return err
+	})
+	fs.StringVar(&c.Broadcaster, "broadcaster", "tcp://127.0.0.1:7700", "address of the broadcaster")
+	fs.StringVar(&c.StateDir, "state-dir", "/var/lib/longshore/node", "durable state")
+	fs.StringVar(&c.RunDir, "run-dir", "/run/longshore/node", "sockets and what a reboot may forget (tmpfs)")
+	fs.StringVar(&c.Redis, "redis", "", "Redis for the lock, such as redis://:secret@host:6379 or unix:///run/redis.sock (default: none; placing is slower, and as safe)")
+	fs.StringVar(&c.PausePath, "pause", "/usr/local/lib/longshore/longshore-pause", "static program that keeps net containers alive")
+	fs.Func("cpus", "cores to give away (default: detected)", func(s string) error {
+		var cores float64
+		_, err := fmt.Sscanf(s, "%g", &cores)
+		c.Capacity.CPU = int64(cores * 1000)
+		return err
+	})
+	fs.Func("memory", "memory to give away, such as 16g (default: detected)", func(s string) (err error) {
+		c.Capacity.Memory, err = units.RAMInBytes(s)
+		return err
+	})
+	fs.Func("disk", "disk to give away, such as 100g (default: detected)", func(s string) (err error) {
+		c.Capacity.Disk, err = units.RAMInBytes(s)
+		return err
+	})
+}
+
+// Complete fills in what was left out, and says what cannot be.
+func (c *NodeConfig) Complete(ctx context.Context) error {
+	if c.Node == "" {
+		return &placement.Error{Kind: placement.KindInvalid, What: "the node has no name", Next: "give --node"}
+	}
+	if !c.Address.IsValid() {
+		address, err := defaultAddress(ctx)
+		if err != nil {
+			return &placement.Error{Kind: placement.KindInvalid, What: "the node's address is not known", Why: err.Error(), Next: "give --address"}
+		}
+		c.Address = address
+	}
+	return nil
+}
+
+// defaultAddress is the address of this machine that leads outside. It sends
+// nothing.
+func defaultAddress(ctx context.Context) (netip.Addr, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "udp4", "192.0.2.1:9")
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer conn.Close()
+	addr, err := netip.ParseAddrPort(conn.LocalAddr().String())
+	return addr.Addr(), err
+}
+
+// capacity is what the node may promise: as configured, else as detected.
+func (c *NodeConfig) capacity(ctx context.Context) (placement.Resources, error) {
+	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
+		return placement.Resources{}, fmt.Errorf("make the state directory: %w", err)
+	}
+	figures, err := hostinfo.NewMachine(c.StateDir).Figures(ctx)
+	if err != nil {
+		return placement.Resources{}, err
+	}
+	total := figures.Total()
+	return hostinfo.Capacity(c.Capacity, total, hostinfo.Reserve(total)), nil
+}
+
+// dockerd is the configuration of the node's daemons.
+func (c *NodeConfig) dockerd(cluster, mirror string) dockerd.Config {
+	return dockerd.Config{
+		Cluster: cluster, Node: c.Node,
+		StateDir: filepath.Join(c.StateDir, "docker"), RunDir: filepath.Join(c.RunDir, "d"),
+		Mirror: mirror, PausePath: c.PausePath,
+		Systemd: underSystemd(),
+		Logger:  c.Logger, Rand: newRand(),
+	}
+}
+
+func underSystemd() bool {
+	_, err := os.Stat("/run/systemd/system")
+	return err == nil
+}
+
+// labels is what a node tells of itself.
+func (c *NodeConfig) labels() map[string]string {
+	l := map[string]string{"arch": runtime.GOARCH, "os": runtime.GOOS, "cgroup": "v1"}
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+		l["cgroup"] = "v2"
+	}
+	var name unix.Utsname
+	if unix.Uname(&name) == nil {
+		l["kernel"] = unix.ByteSliceToString(name.Release[:])
+	}
+	return l
+}
+
+// cluster is the ID of the cluster that the node serves. A node that serves
+// none yet asks the broadcaster until it answers.
+func (c *NodeConfig) cluster(ctx context.Context) (string, error) {
+	id, err := agent.Pinned(c.StateDir)
+	if id != "" || err != nil {
+		return id, err
+	}
+	info, err := c.ask(ctx)
+	return info.Cluster, err
+}
+
+// ask asks the broadcaster who it is, until it answers.
+func (c *NodeConfig) ask(ctx context.Context) (broadcaster.Info, error) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if info, err := askOnce(ctx, c.Broadcaster); err == nil {
+			return info, nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return broadcaster.Info{}, ctx.Err()
+		}
+	}
+}
+
+func askOnce(ctx context.Context, addr string) (info broadcaster.Info, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	link, err := rpc.Dial(ctx, rpc.ZMQ(rpc.ZMQOptions{}), addr, rpc.Config{})
+	if err != nil {
+		return info, err
+	}
+	defer link.Close()
+	err = link.Call(ctx, "info", &info)
+	return info, err
+}
+
+// newRand is a source of randomness for one part alone.
+func newRand() *rand.Rand { return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) }

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"strings"
+	"time"
+
+	"longshore/internal/placement"
+	"longshore/rpc"
+)
+
+// The sockets that are tried, in this order, when no endpoint is named.
+const (
+	productionSocket = "/run/longshore/broadcaster.sock"
+	endpointVariable = "LONGSHORE_ENDPOINT"
+)
+
+// callTimeout bounds one question to the broadcaster; submit has its own.
+const callTimeout = 15 * time.Second
+
+// findEndpoint is the address to dial: the flag, the variable, or the socket
+// of whatever cluster is on this machine.
+func (a *app) findEndpoint() (string, error) {
+	if a.endpoint != "" {
+		return a.endpoint, nil
+	}
+	if e := os.Getenv(endpointVariable); e != "" {
+		return e, nil
+	}
+	for _, socket := range []string{productionSocket, newDevPaths("default").socket()} {
+		if _, err := os.Stat(socket); err == nil {
+			return "ipc://" + socket, nil
+		}
+	}
+	return "", &exitError{exitUnreachable, &placement.Error{
+		Kind: placement.KindUnavailable,
+		What: "no cluster to talk to",
+		Why:  fmt.Sprintf("no --endpoint, no $%s, and no broadcaster's socket on this machine", endpointVariable),
+		Next: "schedctl dev starts a cluster here; schedctl --endpoint tcp://HOST:7700 talks to one elsewhere",
+	}}
+}
+
+// dial connects to the broadcaster.
+func (a *app) dial(ctx context.Context) (*rpc.Link, error) {
+	endpoint, err := a.findEndpoint()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	link, err := rpc.Dial(ctx, rpc.ZMQ(rpc.ZMQOptions{}), endpoint, rpc.Config{})
+	if err != nil {
+		return nil, &exitError{exitUnreachable, &placement.Error{
+			Kind: placement.KindUnavailable,
+			What: "no broadcaster answers at " + endpoint,
+			Why:  strings.TrimSpace(err.Error()),
+			Next: "is broadcasterd running there? running containers are not affected",
+		}}
+	}
+	return link, nil
+}
+
+// call asks the broadcaster one thing on a connection of its own.
+func (a *app) call(ctx context.Context, method string, result any, args ...any) error {
+	link, err := a.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer link.Close()
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return link.Call(ctx, method, result, args...)
+}
+
+// ownerName is the owner meant: the flag, else the login name.
+func (a *app) ownerName() (string, error) {
+	if a.owner != "" {
+		return a.owner, placement.CheckName("owner", a.owner)
+	}
+	u, err := user.Current()
+	if err != nil {
+		return "", fmt.Errorf("find your login name: %w", err)
+	}
+	return u.Username, nil
+}
+
+// appFilter reads "APP" or "OWNER/APP".
+func (a *app) appFilter(arg string) (placement.Filter, error) {
+	parts := strings.Split(arg, "/")
+	if len(parts) > 2 {
+		return placement.Filter{}, usage("an app is APP or OWNER/APP", "%q names no app", arg)
+	}
+	return a.filterOf(parts, parts[:len(parts)-1])
+}
+
+// replicaFilter reads "APP/SERVICE/N" or "OWNER/APP/SERVICE/N".
+func (a *app) replicaFilter(arg string) (placement.Filter, error) {
+	parts := strings.Split(arg, "/")
+	if len(parts) != 3 && len(parts) != 4 {
+		return placement.Filter{}, usage("a replica is APP/SERVICE/N or OWNER/APP/SERVICE/N; schedctl ps lists them", "%q names no replica", arg)
+	}
+	f, err := a.filterOf(parts[:len(parts)-2], parts[:len(parts)-3])
+	if err != nil {
+		return f, err
+	}
+	f.Replica, err = placement.ParseReplica(strings.Join([]string{f.Owner, f.App, parts[len(parts)-2], parts[len(parts)-1]}, "/"))
+	return f, err
+}
+
+// filterOf takes the app from the end of parts, the owner from owners or from
+// the person who types.
+func (a *app) filterOf(parts, owners []string) (f placement.Filter, err error) {
+	f.App = parts[len(parts)-1]
+	if len(owners) == 1 {
+		f.Owner = owners[0]
+	} else if f.Owner, err = a.ownerName(); err != nil {
+		return f, err
+	}
+	return f, errors.Join(placement.CheckName("owner", f.Owner), placement.CheckName("app", f.App))
+}
+
+// hint adds to "no such app" where an app of that name is.
+func (a *app) hint(ctx context.Context, f placement.Filter, err error) error {
+	var told *placement.Error
+	if err = fromWire(err); !errors.As(err, &told) || told.Kind != placement.KindNotFound {
+		return err
+	}
+	var others []placement.Status
+	if a.call(ctx, "statuses", &others, placement.Filter{App: f.App, All: true}) != nil {
+		return err
+	}
+	for _, s := range others {
+		if s.Replica.Owner() != f.Owner {
+			return &placement.Error{Kind: told.Kind, What: told.What, Why: told.Why, Next: fmt.Sprintf("%s has an app of that name: %s/%s", s.Replica.Owner(), s.Replica.Owner(), f.App)}
+		}
+	}
+	return err
+}

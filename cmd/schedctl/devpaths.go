@@ -1,0 +1,77 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"longshore/cmd/internal/wiring"
+	"longshore/internal/placement"
+)
+
+// devPaths says where the dev cluster of one name lives.
+type devPaths struct{ state, run string }
+
+func newDevPaths(name string) devPaths {
+	return devPaths{
+		state: filepath.Join("/var/lib/longshore-dev", name),
+		run:   filepath.Join("/run/longshore-dev", name),
+	}
+}
+
+func (p devPaths) socket() string      { return filepath.Join(p.run, "broadcaster.sock") }
+func (p devPaths) clusterFile() string { return filepath.Join(p.state, "cluster") }
+func (p devPaths) lockFile() string    { return p.state + ".lock" }
+
+// node is the configuration of one node, as far as its place tells.
+func (p devPaths) node(name string) wiring.NodeConfig {
+	return wiring.NodeConfig{
+		Node:     placement.NodeID(name),
+		StateDir: filepath.Join(p.state, "nodes", name),
+		RunDir:   filepath.Join(p.run, name),
+	}
+}
+
+// nodes lists the nodes that have state.
+func (p devPaths) nodes() []string {
+	entries, _ := os.ReadDir(filepath.Join(p.state, "nodes")) // none: no node
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// cluster is the ID that the cluster of this name was given; "": none yet.
+func (p devPaths) cluster() string {
+	b, _ := os.ReadFile(p.clusterFile()) // not there: none yet
+	return strings.TrimSpace(string(b))
+}
+
+// lock lets one dev of this name, or its janitor, be at work at a time. The
+// lock ends with the last process that has the file open.
+func (p devPaths) lock(name string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(p.state), 0o700); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	f, err := os.OpenFile(p.lockFile(), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the dev cluster: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, &placement.Error{
+				Kind: placement.KindRefused,
+				What: fmt.Sprintf("a dev cluster named %q is up already, or is just being removed", name),
+				Why:  p.lockFile() + " is locked",
+				Next: "use it, end it, or start another: schedctl dev --name OTHER",
+			}
+		}
+		return nil, fmt.Errorf("lock the dev cluster: %w", err)
+	}
+	return f, nil
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"longshore/internal/appfile"
+	"longshore/internal/placement"
+	"longshore/rpc"
+)
+
+func (a *app) submit() *cobra.Command {
+	var detach bool
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:     "submit FILE",
+		Aliases: []string{"up"},
+		Short:   "Run an app, or change it to what its file says",
+		Long: `Submit hands a Compose file to the cluster and waits until every replica of it
+runs, telling where each stands and why it waits. FILE "-" is standard input.
+
+The same file again changes nothing; a changed file replaces only what changed,
+replica by replica, each after the last one runs. Ctrl-C stops the waiting, not
+the work.`,
+		Example: "  schedctl submit app.yaml\n  schedctl submit app.yaml --detach\n  schedctl submit app.yaml --timeout 30s --json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			wanted, err := a.load(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.submitApp(cmd.Context(), wanted, detach, timeout)
+		},
+	}
+	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "do not wait: return as soon as the app is stored")
+	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "stop waiting after so long (exit code 3; the work goes on)")
+	return cmd
+}
+
+// load reads the app file, and shows its warnings.
+func (a *app) load(ctx context.Context, path string) (placement.App, error) {
+	opts := appfile.Options{Owner: a.owner, Stdin: a.stdin, Env: os.Environ()}
+	if u, err := user.Current(); err == nil {
+		opts.Login = u.Username
+	}
+	wanted, warnings, err := appfile.Load(ctx, path, opts)
+	for _, w := range warnings {
+		fmt.Fprintln(a.stderr, "warning:", w)
+	}
+	return wanted, err
+}
+
+func (a *app) submitApp(ctx context.Context, wanted placement.App, detach bool, timeout time.Duration) error {
+	link, err := a.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer link.Close()
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+
+	// Watching begins before the submit, so that no change is missed.
+	var events *rpc.Stream
+	if !detach {
+		events, err = link.Stream(ctx, "watch", placement.Filter{Owner: wanted.Owner, App: wanted.Name, All: true})
+		if err != nil {
+			return err
+		}
+		defer events.Close()
+	}
+	began := time.Now()
+	var answer placement.Submitted
+	if err := link.Call(ctx, "submit", &answer, wanted); err != nil {
+		return err
+	}
+	out := printer{app: a, began: began}
+	out.submitted(answer)
+	if detach {
+		return nil
+	}
+	progress := newProgress(wanted, answer)
+	for !progress.finished() {
+		var e placement.Event
+		if err := events.Next(&e); err != nil {
+			return a.endWaiting(ctx, &out, progress, answer, err)
+		}
+		if progress.apply(e) {
+			out.status(e.Status)
+		}
+	}
+	out.summary(progress)
+	return progress.verdict()
+}
+
+// endWaiting says why the waiting ended before the wanted state was reached.
+func (a *app) endWaiting(ctx context.Context, out *printer, progress *progress, answer placement.Submitted, err error) error {
+	out.summary(progress)
+	look := fmt.Sprintf("schedctl status %s/%s", answer.Owner, answer.App)
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		code := exitPending
+		if progress.crashing() {
+			code = exitCrashing
+		}
+		return &exitError{code, &placement.Error{
+			Kind: placement.KindUnavailable,
+			What: fmt.Sprintf("%s/%s: %s when the waiting ended", answer.Owner, answer.App, progress),
+			Why:  progress.why(),
+			Next: "the work goes on; look with: " + look,
+		}}
+	case ctx.Err() != nil:
+		fmt.Fprintf(a.stderr, "interrupted; the work goes on; look with: %s\n", look)
+		return &exitError{code: exitInterrupted}
+	}
+	return &exitError{exitUnreachable, &placement.Error{
+		Kind: placement.KindUnavailable,
+		What: "lost the broadcaster while waiting",
+		Why:  err.Error(),
+		Next: "the app is stored and the work goes on; look with: " + look,
+	}}
+}

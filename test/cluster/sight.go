@@ -1,0 +1,176 @@
+package cluster
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/client"
+
+	"longshore/internal/placement"
+)
+
+// Sighting is one container of Longshore's, as its daemon tells.
+type Sighting struct {
+	Node      string
+	Socket    string
+	Container string
+	ID        placement.ID
+	Epoch     placement.Epoch
+	Digest    string // of its request
+	Running   bool
+}
+
+// Observation is what all daemons said at one moment.
+type Observation struct {
+	At    time.Time
+	Seen  []Sighting
+	Blind map[string]string // nodes with a daemon that could not be listed, and why
+}
+
+// Copies are the sightings of one replica that run.
+func (o Observation) Copies(r placement.Replica) []Sighting {
+	var of []Sighting
+	for _, s := range o.Seen {
+		if s.Running && s.ID.Replica() == r {
+			of = append(of, s)
+		}
+	}
+	return of
+}
+
+// byReplica are the sightings that run.
+func (o Observation) byReplica() map[placement.Replica][]Sighting {
+	copies := map[placement.Replica][]Sighting{}
+	for _, s := range o.Seen {
+		if s.Running {
+			copies[s.ID.Replica()] = append(copies[s.ID.Replica()], s)
+		}
+	}
+	return copies
+}
+
+// Look lists every daemon of every node, each within 2 s.
+func (c *Cluster) Look() Observation {
+	o := Observation{At: time.Now(), Blind: map[string]string{}}
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for _, n := range c.Nodes {
+		for _, socket := range n.Sockets() {
+			all.Go(func() {
+				seen, err := look(n.Name, socket, c.ID)
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					o.Blind[n.Name] = err.Error()
+				}
+				o.Seen = append(o.Seen, seen...)
+			})
+		}
+	}
+	all.Wait()
+	return o
+}
+
+// Sockets are the node's Docker daemons, those that are down included.
+func (n *Node) Sockets() []string {
+	dirs, _ := filepath.Glob(filepath.Join(n.StateDir, "docker/daemons/*")) // the pattern is right
+	var sockets []string
+	for _, d := range dirs {
+		found, _ := filepath.Glob(filepath.Join(n.RunDir, "d/*", filepath.Base(d), "d.sock"))
+		if len(found) == 0 {
+			found = []string{filepath.Join(n.RunDir, "no socket of "+filepath.Base(d))}
+		}
+		sockets = append(sockets, found...)
+	}
+	return sockets
+}
+
+// Docker opens a client of a daemon by its socket.
+func Docker(socket string) (*client.Client, error) {
+	return client.NewClientWithOpts(client.WithHost("unix://"+socket), client.WithAPIVersionNegotiation())
+}
+
+func look(node, socket, cluster string) ([]Sighting, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	docker, err := Docker(socket)
+	if err != nil {
+		return nil, err
+	}
+	defer docker.Close()
+	list, err := docker.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", "longshore.cluster="+cluster), filters.Arg("label", "longshore.id"))})
+	if err != nil {
+		return nil, err
+	}
+	var seen []Sighting
+	for _, found := range list {
+		seen = append(seen, Sighting{
+			Node: node, Socket: socket, Container: found.ID, Running: found.State == "running",
+			ID: placement.ID(found.Labels["longshore.id"]), Epoch: placement.Epoch(found.Labels["longshore.epoch"]),
+			Digest: found.Labels["longshore.digest"],
+		})
+	}
+	return seen, nil
+}
+
+// Daemons are the PIDs of the node's dockerds and containerds (not of the shims,
+// which hold the containers).
+func (n *Node) Daemons(program string) []int {
+	var pids []int
+	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, file := range procs {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		argv := strings.Split(string(b), "\x00")
+		if filepath.Base(argv[0]) != program || !strings.Contains(string(b), n.RunDir+"/") {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// KillDaemons kills the node's dockerds with SIGKILL.
+func (n *Node) KillDaemons() {
+	for _, pid := range n.Daemons("dockerd") {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+	}
+}
+
+// KillWhole kills the node as a power cut of its management would: agentd,
+// hostinfod, every dockerd and containerd, and its address is gone. What ran in
+// its containers goes on, unseen.
+func (n *Node) KillWhole() {
+	n.c.t.Helper()
+	n.Agent.Kill()
+	n.Hostinfo.Kill()
+	n.KillDaemons()
+	for _, pid := range n.Daemons("containerd") {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	if err := n.c.bridge.RemoveNodeAddress(n.c.t.Context(), placement.NodeID(n.Name)); err != nil {
+		n.c.t.Fatal(err)
+	}
+}
+
+// Revive starts a node that was killed whole.
+func (n *Node) Revive() {
+	n.c.t.Helper()
+	if _, err := n.c.bridge.AddNodeAddress(n.c.t.Context(), placement.NodeID(n.Name)); err != nil {
+		n.c.t.Fatal(err)
+	}
+	n.Agent.Start()
+	n.Hostinfo.Start()
+}
