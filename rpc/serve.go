@@ -79,8 +79,8 @@ const (
 // Keep holds a link to addr for ever: it dials, runs up while the link lives,
 // closes the link when up returns, waits for its handlers, and dials again
 // after a pause. Every failure is tried again, with full jitter between 0 and
-// 0.1 s at first, 10 s at most; a link that lived for 10 s starts over. It
-// returns nil when ctx ended and up has returned, or an error at once when
+// 0.1 s at first, 10 s at most; a link that lived longer than the pause before
+// it could have been starts over. It returns nil when ctx ended and up has returned, or an error at once when
 // the configuration or the address can never work.
 //
 // The context of up ends with the link. What up returns is logged.
@@ -96,7 +96,7 @@ func Keep(ctx context.Context, t Transport, addr string, cfg Config, up func(ctx
 			return nil
 		case errors.Is(err, ErrAddress):
 			return err
-		case lived >= mostPause:
+		case lived > ceiling(attempt):
 			attempt = 0
 		}
 		pause := Backoff(attempt, s.Rand)
@@ -136,12 +136,16 @@ func (s *service) once(ctx context.Context, t Transport, addr string, up func(ct
 // Backoff draws the pause before attempt n+1, n from 0: evenly between 0 and
 // 0.1 s doubled n times, at most 10 s. A nil r is the runtime's randomness.
 func Backoff(n int, r *rand.Rand) time.Duration {
-	ceiling := mostPause
-	if n < 7 {
-		ceiling = min(mostPause, leastPause<<n)
-	}
+	most := ceiling(n)
 	if r == nil {
-		return rand.N(ceiling + 1)
+		return rand.N(most + 1)
 	}
-	return time.Duration(r.Int64N(int64(ceiling) + 1))
+	return time.Duration(r.Int64N(int64(most) + 1))
+}
+
+func ceiling(n int) time.Duration {
+	if n > 6 {
+		return mostPause
+	}
+	return min(mostPause, leastPause<<n)
 }

@@ -1,0 +1,151 @@
+package rpc_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"longshore/rpc"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// wait is how long a test waits for what must happen.
+const wait = 20 * time.Second
+
+// network is one transport with an address to listen at.
+type network struct {
+	name string
+	make func(t testing.TB) (rpc.Transport, string)
+}
+
+func networks() []network {
+	return []network{
+		{"memory", func(testing.TB) (rpc.Transport, string) { return rpc.Memory(), "somewhere" }},
+		{"tcp", func(testing.TB) (rpc.Transport, string) {
+			return rpc.ZMQ(rpc.ZMQOptions{}), "tcp://127.0.0.1:0"
+		}},
+		{"tls", func(t testing.TB) (rpc.Transport, string) {
+			return rpc.ZMQ(rpc.ZMQOptions{TLS: selfSigned(t)}), "tcp://127.0.0.1:0"
+		}},
+		{"ipc", func(t testing.TB) (rpc.Transport, string) {
+			return rpc.ZMQ(rpc.ZMQOptions{}), "ipc://" + socketPath(t)
+		}},
+	}
+}
+
+func socketPath(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "ls")
+	must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return filepath.Join(dir, "a.sock")
+}
+
+// selfSigned is one certificate for both ends, which trust only it.
+func selfSigned(t testing.TB) *tls.Config {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	must(t, err)
+	cert, err := x509.ParseCertificate(der)
+	must(t, err)
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+		RootCAs:      pool, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// within makes a context of the test that ends after wait.
+func within(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// server serves cfg on a fresh listener until stop is called or the test ends.
+func server(t testing.TB, tr rpc.Transport, addr string, cfg rpc.Config) (at string, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	l, err := tr.Listen(ctx, addr)
+	must(t, err)
+	done := make(chan error, 1)
+	go func() { done <- rpc.Serve(ctx, l, cfg) }()
+	ended := false
+	stop = func() {
+		if ended {
+			return
+		}
+		ended = true
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	}
+	t.Cleanup(stop)
+	return l.Addr(), stop
+}
+
+// dial makes a link that is closed at the end of the test.
+func dial(t testing.TB, tr rpc.Transport, addr string, cfg rpc.Config) *rpc.Link {
+	t.Helper()
+	l, err := rpc.Dial(within(t), tr, addr, cfg)
+	must(t, err)
+	t.Cleanup(func() { _ = l.Close(); l.Wait() })
+	return l
+}
+
+// eventually waits for a condition.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(wait)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-deadline:
+			t.Fatalf("not within %v: %s", wait, what)
+		case <-tick.C:
+		}
+	}
+}
+
+// receive takes from a channel in time.
+func receive[T any](t testing.TB, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(wait):
+		t.Fatalf("not within %v: %s", wait, what)
+		panic("unreachable")
+	}
+}
