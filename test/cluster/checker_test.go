@@ -129,7 +129,11 @@ func TestWatching(t *testing.T) {
 		}, "", ""},
 		"two lives of one replica of a token": {func(s stage) {
 			s.WantApart("web", web1)
-			s.during(0, 20, copyOf(web1, "n1", one), copyOf(web1, "n1", two))
+			s.during(0, 26, copyOf(web1, "n1", one), copyOf(web1, "n1", two))
+		}, cluster.Double, "two copies"},
+		"two of one token, one stopped": {func(s stage) {
+			s.WantApart("web", web1, web2)
+			s.during(0, 99, copyOf(web1, "n1", one), stopped(copyOf(web2, "n1", one)))
 		}, "", ""},
 
 		"removed and soon gone": {func(s stage) {
