@@ -8,11 +8,9 @@ import (
 )
 
 // apply makes a durable change true in memory, in one step, and tells it to
-// those who watch.
+// those who watch. The lock is held.
 func (l *Ledger) apply(c *change, rev uint64) {
 	now := time.Now()
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	m := &l.mem
 	m.rev = max(m.rev, rev)
 	if c.meta != nil {

@@ -107,7 +107,7 @@ func (l *Ledger) decide(rec rule.Record, slot rule.Slot, key string, node placem
 	if a.Verdict != placement.VerdictWait {
 		return next, slot, a, 0
 	}
-	return next, slot, a, max(millis(wait), 1)
+	return next, slot, a, millis(wait + time.Millisecond - 1)
 }
 
 // restartWait is how long the copy that ended backs off, counted from the first

@@ -23,6 +23,7 @@ type change struct {
 	app      *rule.App
 	nodes    []rule.Node
 	meta     *rule.Meta
+	tombs    []rule.Tomb // with less time left; without any they are deleted
 	slots    map[string]*slotChange
 	delay    map[placement.ID]time.Duration // until a record that waits again is due
 	after    func(m *memory, now time.Time) // in the same step of memory
@@ -139,6 +140,13 @@ func (c *change) txn() (Txn, error) {
 		}
 		put(replicaKey(r.Replica), r)
 	}
+	for _, tomb := range c.tombs {
+		if tomb.Left <= 0 {
+			t.Delete = append(t.Delete, tombKey(tomb.ID))
+			continue
+		}
+		put(tombKey(tomb.ID), tomb)
+	}
 	if c.app != nil {
 		put(appKey(c.app.Owner, c.app.Name), *c.app)
 	}
@@ -169,7 +177,7 @@ func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
 }
 
 // commit makes the change durable, and then true in memory. After a conflict
-// memory has what the store has.
+// memory has what it was about.
 func (l *Ledger) commit(ctx context.Context, c *change) error {
 	t, err := c.txn()
 	if err != nil {
@@ -177,7 +185,7 @@ func (l *Ledger) commit(ctx context.Context, c *change) error {
 	}
 	rev, err := l.store.Commit(ctx, t)
 	if errors.Is(err, ErrConflict) {
-		if err := l.refresh(ctx, t.Expect); err != nil {
+		if err := l.catchUp(ctx); err != nil {
 			return err
 		}
 		return ErrConflict
@@ -185,7 +193,7 @@ func (l *Ledger) commit(ctx context.Context, c *change) error {
 	if err != nil {
 		return unavailable(err)
 	}
-	l.apply(c, rev)
+	l.inTurn(c, rev)
 	return nil
 }
 
@@ -195,10 +203,7 @@ const maxAttempts = 100
 // change builds and commits until nobody else was faster. build reads memory
 // anew each time; it returns nil if there is nothing to do.
 func (l *Ledger) change(ctx context.Context, build func() (*change, error)) error {
-	for i := range maxAttempts {
-		if err := pause(ctx, i); err != nil {
-			return err
-		}
+	for range maxAttempts {
 		c, err := build()
 		if err != nil || c == nil {
 			return err
@@ -208,21 +213,6 @@ func (l *Ledger) change(ctx context.Context, build func() (*change, error)) erro
 		}
 	}
 	return &placement.Error{Kind: placement.KindConflict, What: "the ledger's record is changed all the time", Why: fmt.Sprintf("%d attempts found it changed meanwhile", maxAttempts), Next: "try again"}
-}
-
-// pause lets whoever was faster finish, from the third attempt on.
-func pause(ctx context.Context, attempt int) error {
-	if attempt < 3 {
-		return nil
-	}
-	timer := time.NewTimer(time.Duration(min(attempt, 20)) * time.Millisecond)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // unavailable tells callers that the store failed.

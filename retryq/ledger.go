@@ -55,7 +55,9 @@ type Ledger struct {
 
 	mu      sync.Mutex // guards all below, for a few lines; never held across I/O
 	mem     memory
-	counter uint32 // of epochs and lives of this start
+	counter uint32             // of epochs and lives of this start
+	turns   map[uint64]*change // durable, and waiting for those of lower revisions
+	moved   chan struct{}      // closed when memory has moved on
 
 	turn     chan struct{} // one Next at a time waits for what is due
 	dueWake  chan struct{} // the queue changed
@@ -72,6 +74,8 @@ func newLedger(cfg Config) *Ledger {
 		log:      cfg.Logger,
 		dice:     dice{rand: cfg.Rand},
 		mem:      newMemory(),
+		turns:    make(map[uint64]*change),
+		moved:    make(chan struct{}),
 		turn:     make(chan struct{}, 1),
 		dueWake:  make(chan struct{}, 1),
 		orders:   make(chan struct{}, 1),

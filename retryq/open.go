@@ -45,7 +45,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 func (l *Ledger) load(ctx context.Context) error {
 	l.mem.hold = hold{on: true, all: true} // nothing is due before the start is durable
 	for _, prefix := range []string{nodesPrefix, appsPrefix, replicasPrefix, placementsPrefix} {
-		if err := l.store.Scan(ctx, prefix, l.refreshItem); err != nil {
+		if err := l.store.Scan(ctx, prefix, l.loadItem); err != nil {
 			return err
 		}
 	}

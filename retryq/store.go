@@ -75,7 +75,7 @@ func (t Txn) Check() error {
 }
 
 // Store is where the ledger is durable: a small versioned map. All methods may
-// be called at the same time. The package storetest holds its contract as a
+// be called at the same time; one ledger at a time writes it. The package storetest holds its contract as a
 // test.
 type Store interface {
 	// Get returns one item for each key, in their order.
@@ -83,8 +83,8 @@ type Store interface {
 	// Scan calls f for each key with the prefix, in the order of keys, until f
 	// fails. What it sees is one moment of the store. f must not call the store.
 	Scan(ctx context.Context, prefix string, f func(Item) error) error
-	// Commit makes t durable and returns its revision, which is above all
-	// earlier ones, also those of before a restart. It fails with [ErrConflict],
+	// Commit makes t durable and returns its revision, the one that follows the
+	// last, also over a restart. It fails with [ErrConflict],
 	// [ErrFull] or [ErrClosed] and has then changed nothing. A context that
 	// ends before t is queued stops it; afterwards its outcome is awaited.
 	Commit(ctx context.Context, t Txn) (uint64, error)

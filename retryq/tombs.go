@@ -16,41 +16,23 @@ func sortIDs(ids []placement.ID) { slices.Sort(ids) }
 // of which nothing is. Time is counted while a ledger runs, never read from a
 // clock; so a tombstone may be kept longer than 30 days, not shorter.
 func (l *Ledger) ageTombs(ctx context.Context, while time.Duration) error {
-	var txn Txn
-	flush := func() error {
-		if len(txn.Expect) == 0 {
-			return nil
-		}
-		_, err := l.store.Commit(ctx, txn)
-		txn = Txn{}
-		if errors.Is(err, ErrConflict) {
-			return nil // another ledger did it
-		}
-		return err
-	}
 	tombs, err := l.tombs(ctx)
 	if err != nil {
 		return err
 	}
-	for _, t := range tombs {
-		key := tombKey(t.tomb.ID)
-		txn.Expect = append(txn.Expect, Expect{Key: key, Rev: t.rev})
-		if t.tomb.Left -= millis(while); t.tomb.Left <= 0 {
-			txn.Delete = append(txn.Delete, key)
-		} else {
-			b, err := encode(t.tomb)
-			if err != nil {
-				return err
-			}
-			txn.Put = append(txn.Put, Put{Key: key, Value: b})
+	for len(tombs) > 0 {
+		c := l.newChange()
+		for _, t := range tombs[:min(writesAtOnce, len(tombs))] {
+			t.tomb.Left -= millis(while)
+			c.tombs = append(c.tombs, t.tomb)
+			c.expect[tombKey(t.tomb.ID)] = t.rev
 		}
-		if len(txn.Expect) == writesAtOnce {
-			if err := flush(); err != nil {
-				return err
-			}
+		tombs = tombs[len(c.tombs):]
+		if err := l.commit(ctx, c); err != nil && !errors.Is(err, ErrConflict) {
+			return err
 		}
 	}
-	return flush()
+	return nil
 }
 
 type agedTomb struct {

@@ -82,7 +82,7 @@ func putGet(t *testing.T, s retryq.Store) {
 		}
 	}
 	next := commit(t, s, put("p/a", "3"))
-	if next <= rev {
+	if next != rev+1 {
 		t.Errorf("revision %d follows %d", next, rev)
 	}
 	if now, err := s.Revision(t.Context()); now != next || err != nil {
@@ -245,6 +245,9 @@ func load(t *testing.T, s retryq.Store) {
 	n := 0
 	if err := s.Scan(t.Context(), "p/", func(retryq.Item) error { n++; return nil }); err != nil || n != writers*each {
 		t.Errorf("scan found %d of %d, %v", n, writers*each, err)
+	}
+	if rev, err := s.Revision(t.Context()); rev != writers*each || err != nil {
+		t.Errorf("revision %d after %d transactions, %v", rev, writers*each, err)
 	}
 }
 
