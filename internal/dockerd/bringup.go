@@ -23,7 +23,7 @@ func (d *daemon) bringUp(ctx context.Context) (_ *conn, unlock func(), err error
 	if err != nil {
 		return nil, unlock, err
 	}
-	unlock = func() { lock.Close() }
+	unlock = func() { unlockRoot(lock) }
 	net, err := d.h.net.EnsureUser(ctx, d.owner)
 	if err != nil {
 		return nil, unlock, fmt.Errorf("network of %s: %w", d.owner, err)

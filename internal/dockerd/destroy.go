@@ -86,7 +86,7 @@ func (c Config) leftovers(owners []string) []string {
 // destroyOne leaves of the daemon only its directory under StateDir.
 func (h *Host) destroyOne(ctx context.Context, p paths) error {
 	if lock, err := lockRoot(p); err == nil {
-		defer lock.Close()
+		defer unlockRoot(lock)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

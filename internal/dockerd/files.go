@@ -101,6 +101,13 @@ func lockRoot(p paths) (*os.File, error) {
 	return f, nil
 }
 
+// unlockRoot unlocks in so many words: a child that was forked and has not come
+// to its exec yet holds the file open too.
+func unlockRoot(f *os.File) {
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // closing is what is left
+	f.Close()
+}
+
 // logTail is the end of a daemon's log, for errors.
 func logTail(path string) string {
 	b, err := os.ReadFile(path)

@@ -45,6 +45,10 @@ func (m *Detached) Start(ctx context.Context, u Unit) error {
 	if running, err := m.Running(ctx, u); err != nil || running {
 		return err
 	}
+	// The one before may still be going: it holds its files until it is reaped.
+	if err := until(ctx, 10*time.Second, func() (bool, error) { return m.child(u.ID) == 0, nil }); err != nil {
+		return fmt.Errorf("start dockerd: wait for the last one's end: %w", err)
+	}
 	log, err := os.OpenFile(u.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("start dockerd: %w", err)
@@ -67,21 +71,32 @@ func (m *Detached) Start(ctx context.Context, u Unit) error {
 	}
 	m.children[u.ID] = cmd.Process.Pid
 	m.mu.Unlock()
-	return cmd.Process.Release() // reaped in Running
+	if err := cmd.Process.Release(); err != nil { // reaped in child
+		return fmt.Errorf("start dockerd: %w", err)
+	}
+	return m.settled(ctx, u)
 }
 
-// Stop sends SIGTERM, after 10 s SIGKILL, and waits until the daemon and its
-// containerd are gone. Shims and containers stay.
-func (m *Detached) Stop(ctx context.Context, u Unit) error {
-	// A process that was launched just now has no arguments yet to be known by.
+// settled waits until the child, if there is one, can be known by its
+// arguments: between exec and the loading of its program it has none.
+func (m *Detached) settled(ctx context.Context, u Unit) error {
 	err := until(ctx, 5*time.Second, func() (bool, error) {
 		pid := m.child(u.ID)
 		return pid == 0 || alive(pid, u.ExecRoot), nil
 	})
 	if err != nil {
-		return fmt.Errorf("stop dockerd: %w", err)
+		return fmt.Errorf("wait for exec of dockerd: %w", err)
 	}
-	err = endProcs(ctx, u.ExecRoot, 10*time.Second, kindDaemon, kindContainerd)
+	return nil
+}
+
+// Stop sends SIGTERM, after 10 s SIGKILL, and waits until the daemon and its
+// containerd are gone. Shims and containers stay.
+func (m *Detached) Stop(ctx context.Context, u Unit) error {
+	if err := m.settled(ctx, u); err != nil {
+		return err
+	}
+	err := endProcs(ctx, u.ExecRoot, 10*time.Second, kindDaemon, kindContainerd)
 	m.child(u.ID) // reaped
 	return err
 }
@@ -89,9 +104,7 @@ func (m *Detached) Stop(ctx context.Context, u Unit) error {
 // Running tells whether a dockerd with the unit's exec-root lives. It reaps
 // the one that this Manager started if that has ended.
 func (m *Detached) Running(_ context.Context, u Unit) (bool, error) {
-	if m.child(u.ID) != 0 {
-		return true, nil
-	}
+	m.child(u.ID)
 	procs, err := findProcs(u.ExecRoot, kindDaemon)
 	return len(procs) > 0, err
 }

@@ -46,7 +46,9 @@ type Stranger struct {
 }
 
 // List asks every daemon at once; each has 2 s. A daemon that fails is in the
-// listing as not OK and says nothing about its containers. The error is of the
+// listing as not OK and says nothing about its containers. For some
+// milliseconds after its death was told by Watch, a container may still be
+// listed as running. The error is of the
 // node: then nothing is known of any daemon.
 func (o *Observer) List(ctx context.Context) (Listing, error) {
 	if err := o.cfg.Check(); err != nil {
