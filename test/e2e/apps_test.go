@@ -44,10 +44,7 @@ func TestThirtyReplicas(t *testing.T) {
 
 	for _, n := range c.Nodes {
 		for i := range 10 {
-			body, err := cluster.Get(fmt.Sprintf("http://%s:%d/", n.Address, 9000+i))
-			if err != nil || !strings.Contains(body, fmt.Sprintf("greetings of s%d", i)) {
-				t.Errorf("s%d on %s answers %q, %v", i, n.Name, body, err)
-			}
+			answers(t, fmt.Sprintf("http://%s:%d/", n.Address, 9000+i), fmt.Sprintf("greetings of s%d", i))
 		}
 	}
 	perNode := map[string]int{}
@@ -72,6 +69,19 @@ func TestThirtyReplicas(t *testing.T) {
 			t.Errorf("explain does not say %q", want)
 		}
 	}
+}
+
+// answers waits until the page holds the text: a program that runs may take a
+// moment to listen.
+func answers(t *testing.T, url, want string) {
+	t.Helper()
+	cluster.Eventually(t, 5*time.Second, url+" answers", func() error {
+		body, err := cluster.Get(url)
+		if err == nil && !strings.Contains(body, want) {
+			err = fmt.Errorf("it says %q, not %q", body, want)
+		}
+		return err
+	})
 }
 
 // TestSubmitIsIdempotent: the same file again changes nothing, a changed one
@@ -101,9 +111,7 @@ func TestSubmitIsIdempotent(t *testing.T) {
 		}
 	}
 	for _, n := range c.Nodes {
-		if body, err := cluster.Get(fmt.Sprintf("http://%s:9100/", n.Address)); err != nil || !strings.Contains(body, "two") {
-			t.Errorf("%s answers %q, %v", n.Name, body, err)
-		}
+		answers(t, fmt.Sprintf("http://%s:9100/", n.Address), "two")
 	}
 
 	c.Must("rm", "site", "--owner", "alice")
@@ -167,7 +175,7 @@ services:
 	c.Must("submit", anywhere("alice", 9201), "--owner", "alice")
 	c.Must("submit", anywhere("bob", 9202), "--owner", "bob")
 	c.PushHello("alice", "hello:latest", "--env", "GREETING=pushed later") // changes nothing that runs
-	answers := func() error {
+	both := func() error {
 		for owner, want := range map[string]string{"alice": "hello from", "bob": "bob's own from"} {
 			port := map[string]int{"alice": 9201, "bob": 9202}[owner]
 			s := c.Statuses(placement.Filter{Owner: owner, App: "site"})
@@ -181,14 +189,14 @@ services:
 		}
 		return nil
 	}
-	cluster.Eventually(t, 10*time.Second, "both answer", answers)
+	cluster.Eventually(t, 10*time.Second, "both answer", both)
 	for _, n := range c.Nodes {
 		for _, s := range c.Statuses(placement.Filter{App: "site"}) {
 			if string(s.Node) == n.Name {
 				t.Logf("give up %s, which runs %s", n.Name, s.Replica)
 				n.KillWhole()
 				c.Must("node", "give-up", n.Name)
-				cluster.Eventually(t, 30*time.Second, "both answer after the failover", answers)
+				cluster.Eventually(t, 30*time.Second, "both answer after the failover", both)
 				fixedPortTwice(t, c)
 				return
 			}

@@ -20,8 +20,11 @@ const staleBound = 25 * time.Second
 func TestNodeKilledWhole(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{})
 	c.PushHello("alice", "hello:latest")
-	c.Must("submit", c.File("app.yaml", "name: app\nservices:"+
-		service("a", 4, 9400, "", "a")+service("b", 2, 9401, "b", "b")), "--owner", "alice")
+	app := "name: app\nservices:" + service("b", 2, 9401, "b", "b")
+	for i := range 4 { // a port of its own each, so that all fit on one node
+		app += service(fmt.Sprintf("a%d", i), 1, 9410+i, "", "a")
+	}
+	c.Must("submit", c.File("app.yaml", app), "--owner", "alice")
 
 	checker := cluster.NewChecker(cluster.Bounds{Double: staleBound, Missing: 60 * time.Second})
 	statuses := c.Statuses(placement.Filter{App: "app"})
