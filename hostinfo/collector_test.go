@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,126 +16,6 @@ import (
 	"longshore/internal/placement"
 )
 
-// ledger remembers what it was told, and holds so many placements a node.
-type ledger struct {
-	mu      sync.Mutex
-	records []placement.NodeRecord
-	links   uint64
-	reports []placement.Report
-	room    []placement.NodeID // nodes with more room
-	answer  func(ctx context.Context, r placement.Report) (placement.ReportAnswer, []placement.StopOrder, error)
-
-	start time.Time
-	holds map[placement.NodeID]int            // whole nodes
-	owned map[placement.NodeID]map[string]int // by owner
-	lost  []lost
-	fail  error
-}
-
-type lost struct {
-	after time.Duration
-	placement.Silence
-	count int
-}
-
-func newLedger(names ...placement.NodeID) *ledger {
-	l := &ledger{start: time.Now(), holds: map[placement.NodeID]int{}, owned: map[placement.NodeID]map[string]int{}}
-	for _, n := range names {
-		l.records = append(l.records, placement.NodeRecord{Node: n, Address: "addr-" + string(n), Reported: map[string]string{"arch": "amd64", "zone": "own word"}, Labels: map[string]string{"zone": "z-" + string(n)}})
-		l.holds[n] = 3
-	}
-	return l
-}
-
-func (l *ledger) OpenLink(_ context.Context, cluster string, node placement.NodeID) (placement.Link, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !slices.ContainsFunc(l.records, func(r placement.NodeRecord) bool { return r.Node == node }) {
-		return placement.Link{}, &placement.Error{Kind: placement.KindRegister, What: "the agent of " + string(node) + " has not registered"}
-	}
-	l.links++
-	return placement.Link{Cluster: cluster, Link: l.links}, nil
-}
-
-func (l *ledger) Report(ctx context.Context, r placement.Report) (placement.ReportAnswer, []placement.StopOrder, error) {
-	l.mu.Lock()
-	l.reports = append(l.reports, r)
-	answer := l.answer
-	l.mu.Unlock()
-	if answer != nil {
-		return answer(ctx, r)
-	}
-	return placement.ReportAnswer{}, nil, nil
-}
-
-func (l *ledger) Nodes(context.Context) ([]placement.NodeRecord, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Clone(l.records), nil
-}
-
-func (l *ledger) MoreRoom(node placement.NodeID, _ placement.Resources) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.room = append(l.room, node)
-}
-
-// Lose knows services of the default lost_after only.
-func (l *ledger) Lose(_ context.Context, s placement.Silence) (int, bool, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.fail != nil {
-		return 0, false, l.fail
-	}
-	if s.For.Duration() < 30*time.Second || s.HostAnswers && s.For.Duration() < 300*time.Second {
-		return 0, false, nil
-	}
-	have := l.holds[s.Node]
-	if s.Owner != "" {
-		have = l.owned[s.Node][s.Owner]
-	}
-	n := min(have, s.Max)
-	if s.Owner != "" {
-		l.owned[s.Node][s.Owner] -= n
-	} else {
-		l.holds[s.Node] -= n
-	}
-	if n > 0 {
-		l.lost = append(l.lost, lost{time.Since(l.start), s, n})
-	}
-	return n, have > n, nil
-}
-
-func (l *ledger) losses() []lost {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Clone(l.lost)
-}
-
-// agents take stop orders.
-type agents struct {
-	mu   sync.Mutex
-	got  []string
-	stop func(ctx context.Context, node placement.NodeID, o placement.StopOrder) error
-}
-
-func (a *agents) Stop(ctx context.Context, node placement.NodeID, o placement.StopOrder) error {
-	a.mu.Lock()
-	a.got = append(a.got, string(node)+" "+string(o.ID))
-	stop := a.stop
-	a.mu.Unlock()
-	if stop != nil {
-		return stop(ctx, node, o)
-	}
-	return nil
-}
-
-func (a *agents) orders() []string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Clone(a.got)
-}
-
 func newCollector(t *testing.T, l *ledger, a *agents) *hostinfo.Collector {
 	t.Helper()
 	c, err := hostinfo.NewCollector(hostinfo.CollectorConfig{Cluster: "c1", Logger: slog.New(slog.DiscardHandler)}, l, a)
@@ -146,8 +25,15 @@ func newCollector(t *testing.T, l *ledger, a *agents) *hostinfo.Collector {
 	return c
 }
 
+// hall is a collector that runs in the bubble of t.
+type hall struct {
+	t *testing.T
+	c *hostinfo.Collector
+	l *ledger
+}
+
 // collect runs a collector in a bubble.
-func collect(t *testing.T, l func() *ledger, a *agents, test func(t *testing.T, c *hostinfo.Collector, l *ledger)) {
+func collect(t *testing.T, l func() *ledger, a *agents, test func(s hall)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -155,7 +41,7 @@ func collect(t *testing.T, l func() *ledger, a *agents, test func(t *testing.T, 
 		c := newCollector(t, ledger, a)
 		done := make(chan error, 1)
 		go func() { done <- c.Run(ctx) }()
-		test(t, c, ledger)
+		test(hall{t, c, ledger})
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
@@ -190,7 +76,8 @@ func status(t *testing.T, c *hostinfo.Collector, name placement.NodeID) placemen
 }
 
 func TestNodesMergeRecordsAndWhatIsHeard(t *testing.T) {
-	collect(t, three, &agents{}, func(t *testing.T, c *hostinfo.Collector, l *ledger) {
+	collect(t, three, &agents{}, func(s hall) {
+		t, c, l := s.t, s.c, s.l
 		nodes, err := c.Nodes(t.Context())
 		if err != nil || len(nodes) != 3 || nodes[0].Node != "n1" || nodes[2].Node != "n3" {
 			t.Fatalf("nodes %+v, %v", nodes, err)
@@ -238,7 +125,8 @@ func TestNodesMergeRecordsAndWhatIsHeard(t *testing.T) {
 }
 
 func TestDigestIsExpandedForTheLedger(t *testing.T) {
-	collect(t, three, &agents{}, func(t *testing.T, c *hostinfo.Collector, l *ledger) {
+	collect(t, three, &agents{}, func(s hall) {
+		t, c, l := s.t, s.c, s.l
 		same := full("n1", 1, 2, 0)
 		same.Daemons, same.Copies, same.Same = nil, nil, "unknown"
 		if a, err := c.Report(t.Context(), same); err != nil || !a.Resend || len(l.reports) != 0 {
@@ -249,7 +137,8 @@ func TestDigestIsExpandedForTheLedger(t *testing.T) {
 
 func TestStopOrdersGoToTheAgent(t *testing.T) {
 	a := &agents{}
-	collect(t, three, a, func(t *testing.T, c *hostinfo.Collector, l *ledger) {
+	collect(t, three, a, func(s hall) {
+		t, c, l := s.t, s.c, s.l
 		hang := func(ctx context.Context, node placement.NodeID, _ placement.StopOrder) error {
 			if node == "n1" {
 				<-ctx.Done()
@@ -262,30 +151,31 @@ func TestStopOrdersGoToTheAgent(t *testing.T) {
 			return placement.ReportAnswer{}, []placement.StopOrder{{ID: "x"}, {ID: "y"}}, nil
 		}
 		before := time.Now()
-		for _, n := range []placement.NodeID{"n1", "n2"} {
-			if _, err := c.Report(t.Context(), full(n, 1, 1, 0)); err != nil {
+		for i, n := range []placement.NodeID{"n1", "n2", "n1"} {
+			if _, err := c.Report(t.Context(), full(n, 1, uint64(i+1), 0)); err != nil {
 				t.Fatal(err)
 			}
+			synctest.Wait()
 		}
-		synctest.Wait()
 		got := a.orders()
 		slices.Sort(got)
 		if !slices.Equal(got, []string{"n1 x", "n2 x", "n2 y"}) || time.Since(before) != 0 {
 			t.Errorf("orders %v after %v; a hung agent may hold up neither the answer nor another node", got, time.Since(before))
 		}
-		time.Sleep(3 * time.Second)
-		if _, err := c.Report(t.Context(), full("n1", 1, 2, 0)); err != nil {
+		time.Sleep(5 * time.Second)
+		if _, err := c.Report(t.Context(), full("n1", 1, 4, 0)); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(3 * time.Second)
-		if n := len(slices.DeleteFunc(a.orders(), func(s string) bool { return s != "n1 x" })); n != 2 {
+		if n := len(slices.DeleteFunc(a.orders(), func(s string) bool { return s != "n1 x" })); n != 3 {
 			t.Errorf("the order was tried %d times, want again with the next listing", n)
 		}
 	})
 }
 
 func TestReportsOfNodesDoNotWaitForOneAnother(t *testing.T) {
-	collect(t, three, &agents{}, func(t *testing.T, c *hostinfo.Collector, l *ledger) {
+	collect(t, three, &agents{}, func(s hall) {
+		t, c, l := s.t, s.c, s.l
 		release := make(chan struct{})
 		l.answer = func(_ context.Context, r placement.Report) (placement.ReportAnswer, []placement.StopOrder, error) {
 			if r.Node == "n1" {
@@ -308,7 +198,8 @@ func TestReportsOfNodesDoNotWaitForOneAnother(t *testing.T) {
 }
 
 func TestMoreRoomIsTold(t *testing.T) {
-	collect(t, three, &agents{}, func(t *testing.T, c *hostinfo.Collector, l *ledger) {
+	collect(t, three, &agents{}, func(s hall) {
+		t, c, l := s.t, s.c, s.l
 		told := func(r placement.Report) bool {
 			t.Helper()
 			before := len(l.room)
@@ -344,7 +235,8 @@ func TestMoreRoomIsTold(t *testing.T) {
 }
 
 func TestTwoHostinfodsOfOneNode(t *testing.T) {
-	collect(t, three, &agents{}, func(t *testing.T, c *hostinfo.Collector, _ *ledger) {
+	collect(t, three, &agents{}, func(s hall) {
+		t, c := s.t, s.c
 		for range 2 {
 			if _, err := c.Link(t.Context(), placement.Hello{V: placement.Format, Node: "n1"}); err != nil {
 				t.Fatal(err)
@@ -367,10 +259,10 @@ func TestTwoHostinfodsOfOneNode(t *testing.T) {
 }
 
 func TestCollectorRefuses(t *testing.T) {
-	collect(t, three, &agents{}, func(t *testing.T, c *hostinfo.Collector, l *ledger) {
+	collect(t, three, &agents{}, func(s hall) {
+		t, c, l := s.t, s.c, s.l
 		kind := func(err error) string {
-			var e *placement.Error
-			if errors.As(err, &e) {
+			if e, ok := errors.AsType[*placement.Error](err); ok {
 				return e.Kind
 			}
 			return ""

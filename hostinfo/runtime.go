@@ -25,6 +25,8 @@ type Runtime interface {
 	// Used measures what all owners use: CPU as the mean since the call
 	// before, memory that cannot be freed, disk.
 	Used(ctx context.Context) (placement.Resources, error)
+	// Measure measures for the next calls of Used what takes long: disk.
+	Measure(ctx context.Context) error
 }
 
 // Listing is all copies on a node, and which daemons could be asked.

@@ -105,8 +105,7 @@ func (r remote) Beat(ctx context.Context, b placement.Beat) error {
 // call gives the errors of the other end their kinds back.
 func (r remote) call(ctx context.Context, method string, result, arg any) error {
 	err := r.l.Call(ctx, method, result, arg)
-	var e *rpc.RemoteError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*rpc.RemoteError](err); ok {
 		return placement.ErrorFrom(e.Name, e.Message)
 	}
 	return err

@@ -221,7 +221,8 @@ func TestRoomHasAFloor(t *testing.T) {
 
 func TestDaemonThatCannotBeListedKeepsItsPromises(t *testing.T) {
 	d := newDocker(copyOf(web1, placement.CopyRunning))
-	watch(t, d, t.TempDir(), func(t *testing.T, _ *hostinfo.Watcher, c *central) {
+	watch(t, d, t.TempDir(), func(s scene) {
+		t, c := s.t, s.c
 		firstReport(t, c)
 		d.set(func(l *hostinfo.Listing) {
 			*l = hostinfo.Listing{Daemons: []placement.DaemonListing{{Owner: "alice", Err: "connection refused"}}}

@@ -221,7 +221,6 @@ func (w *Watcher) report(ctx context.Context, c Central, s *session, r placement
 	if err != nil || l == nil {
 		return err
 	}
-	s.acked = ""
 	if !answer.Resend {
 		s.acked = l.digest
 	}

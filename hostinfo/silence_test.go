@@ -71,17 +71,23 @@ func TestStagesOfOneNode(t *testing.T) {
 		"15 s: suspect":        {mute("n1", 15*sec), want{state: placement.NodeSuspect, alarm: "not heard for 15s", probe: true, lose: lose(15*sec, false, false)}},
 		"15 s, draining":       {with(mute("n1", 15*sec), func(n *hostinfo.Heard) { n.Draining = true }), want{state: placement.NodeSuspect, alarm: "not heard", probe: true, lose: lose(15*sec, false, false)}},
 		"30 s, not yet asked":  {with(mute("n1", 30*sec), unknown), want{state: placement.NodeSilent, alarm: "not heard", probe: true}},
-		"30 s, no address": {with(mute("n1", 30*sec), func(n *hostinfo.Heard) { n.Address, n.Host = "", hostinfo.HostUnknown }),
-			want{state: placement.NodeSilent, alarm: "not heard", lose: lose(30*sec, false, true)}},
+		"30 s, no address": {
+			with(mute("n1", 30*sec), func(n *hostinfo.Heard) { n.Address, n.Host = "", hostinfo.HostUnknown }),
+			want{state: placement.NodeSilent, alarm: "not heard", lose: lose(30*sec, false, true)},
+		},
 		"30 s, host mute":     {mute("n1", 30*sec), want{state: placement.NodeSilent, alarm: "not heard for 30s", probe: true, lose: lose(30*sec, false, true)}},
 		"30 s, host answers":  {with(mute("n1", 30*sec), answers), want{state: placement.NodeSilent, alarm: "but the host answers", probe: true}},
 		"299 s, host answers": {with(mute("n1", 299*sec), answers), want{state: placement.NodeSilent, alarm: "but the host answers", probe: true}},
 		"300 s, host answers": {with(mute("n1", 300*sec), answers), want{state: placement.NodeSilent, alarm: "but the host answers", probe: true, lose: lose(300*sec, true, true)}},
-		"lost": {with(mute("n1", 60*sec), func(n *hostinfo.Heard) { n.Lost, n.LostFor = true, 20*sec }),
-			want{state: placement.NodeLost, alarm: "not heard", lose: lose(60*sec, false, true)}},
+		"lost": {
+			with(mute("n1", 60*sec), func(n *hostinfo.Heard) { n.Lost, n.LostFor = true, 20*sec }),
+			want{state: placement.NodeLost, alarm: "not heard", lose: lose(60*sec, false, true)},
+		},
 		"lost and heard again": {with(well("n1"), func(n *hostinfo.Heard) { n.Lost = true }), want{state: placement.NodeReady}},
-		"lost and half back": {with(well("n1"), func(n *hostinfo.Heard) { n.Lost, n.Hostinfo, n.Listing = true, 90*sec, 90*sec }),
-			want{state: placement.NodeLost, alarm: "hostinfod not heard"}},
+		"lost and half back": {
+			with(well("n1"), func(n *hostinfo.Heard) { n.Lost, n.Hostinfo, n.Listing = true, 90*sec, 90*sec }),
+			want{state: placement.NodeLost, alarm: "hostinfod not heard"},
+		},
 		"given up": {with(mute("n1", 400*sec), func(n *hostinfo.Heard) { n.GivenUp = true }), want{state: placement.NodeGivenUp}},
 
 		"agentd missing 29 s":    {with(well("n1"), func(n *hostinfo.Heard) { n.Agent = 29 * sec }), want{state: placement.NodeReady}},
@@ -89,11 +95,15 @@ func TestStagesOfOneNode(t *testing.T) {
 		"agentd missing 299 s":   {with(well("n1"), func(n *hostinfo.Heard) { n.Agent = 299 * sec }), want{state: placement.NodeSuspect, alarm: "agentd not heard"}},
 		"agentd missing 300 s":   {with(well("n1"), func(n *hostinfo.Heard) { n.Agent = 300 * sec }), want{state: placement.NodeSuspect, alarm: "agentd not heard", lose: lose(300*sec, true, true)}},
 		"hostinfod missing 30 s": {with(well("n1"), func(n *hostinfo.Heard) { n.Hostinfo, n.Listing = 30*sec, 34*sec }), want{state: placement.NodeSuspect, alarm: "hostinfod not heard"}},
-		"hostinfod missing 300 s": {with(well("n1"), func(n *hostinfo.Heard) { n.Hostinfo, n.Listing = 300*sec, 304*sec }),
-			want{state: placement.NodeSuspect, alarm: "hostinfod not heard", lose: lose(300*sec, true, true)}},
+		"hostinfod missing 300 s": {
+			with(well("n1"), func(n *hostinfo.Heard) { n.Hostinfo, n.Listing = 300*sec, 304*sec }),
+			want{state: placement.NodeSuspect, alarm: "hostinfod not heard", lose: lose(300*sec, true, true)},
+		},
 		"hostinfod cannot list": {with(well("n1"), func(n *hostinfo.Heard) { n.Listing = 35 * sec }), want{state: placement.NodeSuspect, alarm: "no complete listing"}},
-		"one gone long, the other now, host answers": {with(mute("n1", 6*sec), func(n *hostinfo.Heard) { n.Agent, n.Host = 310*sec, hostinfo.HostAnswers }),
-			want{state: placement.NodeSuspect, alarm: "agentd not heard", probe: true, lose: lose(310*sec, true, true)}},
+		"one gone long, the other now, host answers": {
+			with(mute("n1", 6*sec), func(n *hostinfo.Heard) { n.Agent, n.Host = 310*sec, hostinfo.HostAnswers }),
+			want{state: placement.NodeSuspect, alarm: "agentd not heard", probe: true, lose: lose(310*sec, true, true)},
+		},
 		"two hostinfods": {with(well("n1"), func(n *hostinfo.Heard) { n.Doubled = true }), want{state: placement.NodeSuspect, alarm: "two hostinfods"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -253,6 +263,19 @@ func TestMassGuard(t *testing.T) {
 				t.Errorf("%d held and %d given up, want %d and %d", held, lose, c.held, c.lose)
 			}
 		})
+	}
+}
+
+func TestDomainIsNotReleasedBySilenceFromBeforeTheVoid(t *testing.T) {
+	s := cluster(10, silents(4, 20*time.Minute, "z")...)
+	for _, c := range []struct {
+		void time.Duration
+		held bool
+	}{{20 * sec, true}, {299 * sec, true}, {300 * sec, false}} {
+		s.Void = c.void
+		if v := hostinfo.Decide(s, defaults())[0]; v.Held != c.held || (len(v.Losses) == 0) != c.held {
+			t.Errorf("%v after all silences began again: %+v", c.void, v)
+		}
 	}
 }
 

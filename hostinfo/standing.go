@@ -39,7 +39,7 @@ func (c *Collector) self(records []placement.NodeRecord, now time.Time) (nodes i
 			continue
 		}
 		nodes++
-		if n := c.nodes[r.Node]; n != nil && !(n.agent.IsZero() && n.hostinfo.IsZero()) {
+		if n := c.nodes[r.Node]; n != nil && (!n.agent.IsZero() || !n.hostinfo.IsZero()) {
 			unheard = min(unheard, now.Sub(last(n.agent, n.hostinfo)))
 		}
 	}

@@ -107,8 +107,11 @@ func (s *Sweeper) once(ctx context.Context, probes *errgroup.Group) error {
 	self.Nodes, self.Unheard, self.Ledger = s.c.self(records, now)
 	trouble := s.c.cfg.Times.Doubt(self)
 	s.c.doubt(now, trouble)
-	if (trouble == "") != (s.trouble == "") {
-		s.say(trouble != "", "suspecting ourselves: all silences begin again", "suspecting ourselves no longer", "why", trouble)
+	switch {
+	case trouble != "" && s.trouble == "":
+		s.cfg.Logger.Warn("suspecting ourselves: all silences begin again", "why", trouble)
+	case trouble == "" && s.trouble != "":
+		s.cfg.Logger.Info("suspecting ourselves no longer")
 	}
 	s.trouble = trouble
 
@@ -124,19 +127,14 @@ func (s *Sweeper) once(ctx context.Context, probes *errgroup.Group) error {
 		}
 		s.c.settle(snapshot.Nodes[i])
 	}
-	if (held > 0) != s.held {
-		s.held = held > 0
-		s.say(s.held, "too many nodes silent together: holding", "mass silence is over: releasing", "nodes", held)
+	switch {
+	case held > 0 && !s.held:
+		s.cfg.Logger.Warn("too many nodes silent together: holding", "nodes", held)
+	case held == 0 && s.held:
+		s.cfg.Logger.Info("mass silence is over: releasing")
 	}
+	s.held = held > 0
 	return s.tell(ctx, inOrder(verdicts), now)
-}
-
-func (s *Sweeper) say(bad bool, begin, end string, args ...any) {
-	if bad {
-		s.cfg.Logger.Warn(begin, args...)
-	} else {
-		s.cfg.Logger.Info(end)
-	}
 }
 
 // tell has the ledger put back what the silences end: so many a round, and of

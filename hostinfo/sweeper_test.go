@@ -136,10 +136,10 @@ func TestDeadNodeIsLostAfter30Seconds(t *testing.T) {
 		for _, c := range []struct {
 			at    time.Duration
 			state placement.NodeState
-		}{{14, placement.NodeReady}, {17, placement.NodeSuspect}, {28, placement.NodeSuspect}, {33, placement.NodeLost}} {
-			time.Sleep(c.at*time.Second - (time.Since(w.l.start) - 10*time.Second))
+		}{{14 * sec, placement.NodeReady}, {17 * sec, placement.NodeSuspect}, {28 * sec, placement.NodeSuspect}, {33 * sec, placement.NodeLost}} {
+			time.Sleep(c.at - (time.Since(w.l.start) - 10*sec))
 			if got := w.state("n01"); got != c.state {
-				t.Errorf("%d s after it died: %s, want %s", c.at, got, c.state)
+				t.Errorf("%v after it died: %s, want %s", c.at, got, c.state)
 			}
 		}
 		got := w.l.losses()
@@ -152,9 +152,21 @@ func TestDeadNodeIsLostAfter30Seconds(t *testing.T) {
 		if got := w.state("n01"); got != placement.NodeReady {
 			t.Errorf("it came back and is %s", got)
 		}
+		w.l.mu.Lock()
+		w.l.holds["n01"] = 2
+		w.l.mu.Unlock()
+		w.set(false, "n01")
+		time.Sleep(12 * time.Second)
+		if got := w.state("n01"); got != placement.NodeReady {
+			t.Errorf("12 s into its second silence it is %s", got)
+		}
+		time.Sleep(22 * time.Second)
+		if got := w.l.losses(); len(got) != 2 || got[1].count != 2 || w.state("n01") != placement.NodeLost {
+			t.Errorf("after its second silence: %+v, %s", got, w.state("n01"))
+		}
 		w.p.mu.Lock()
 		defer w.p.mu.Unlock()
-		if w.p.asked < 3 || w.p.asked > 8 {
+		if w.p.asked < 6 || w.p.asked > 14 {
 			t.Errorf("its host was probed %d times", w.p.asked)
 		}
 	})
@@ -243,7 +255,7 @@ func TestDaemonThatCannotBeListedIsLostAlone(t *testing.T) {
 
 func TestLossIsSlow(t *testing.T) {
 	sweep(t, 10, func(w *world) {
-		w.l.holds["n01"], w.l.holds["n02"] = 35, 12
+		w.l.holds["n01"], w.l.holds["n02"] = 150, 40
 		w.set(false, "n01", "n02")
 		time.Sleep(60 * time.Second)
 		got := w.l.losses()
@@ -262,8 +274,19 @@ func TestLossIsSlow(t *testing.T) {
 			}
 		}
 		apart := (began["n02"] - began["n01"]).Abs()
-		if total != 47 || len(began) != 2 || apart < 10*time.Second || apart > 12*time.Second {
+		if total != 190 || len(began) != 2 || apart < 10*time.Second || apart > 16*time.Second {
 			t.Errorf("%d placements put back, of nodes that began at %v", total, began)
+		}
+	})
+}
+
+func TestSmallNodesBeginApartToo(t *testing.T) {
+	sweep(t, 10, func(w *world) {
+		w.set(false, "n01", "n02")
+		time.Sleep(60 * time.Second)
+		got := w.l.losses()
+		if len(got) != 2 || got[0].Node == got[1].Node || got[1].after-got[0].after < 10*time.Second {
+			t.Errorf("losses %+v, want two nodes 10 s apart", got)
 		}
 	})
 }

@@ -53,8 +53,8 @@ func last(a, b time.Time) time.Time {
 
 // unless is err, or nil if ctx has ended: then there is nothing to tell.
 func unless(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if err == nil || ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }

@@ -27,6 +27,7 @@ type WatcherConfig struct {
 	Beat    time.Duration // between beats; 1 s
 	Timeout time.Duration // of a call to the broadcaster; 2 s
 	Listing time.Duration // at most, for listing all daemons; 5 s
+	Measure time.Duration // between measurements of disk; 1 min
 
 	Logger *slog.Logger
 	Rand   *rand.Rand // the watcher's alone
@@ -43,6 +44,7 @@ func (c *WatcherConfig) check() error {
 	c.Beat = cmp.Or(c.Beat, time.Second)
 	c.Timeout = cmp.Or(c.Timeout, 2*time.Second)
 	c.Listing = cmp.Or(c.Listing, 5*time.Second)
+	c.Measure = cmp.Or(c.Measure, time.Minute)
 	return nil
 }
 
@@ -90,7 +92,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 	g, running := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.follow(running) })
 	g.Go(func() error { return w.relist(running) })
-	g.Go(func() error { return w.measure(running) })
+	g.Go(func() error { return w.every(running, w.cfg.Report, w.figure) })
+	g.Go(func() error { return w.every(running, w.cfg.Measure, w.runtime.Measure) })
 	return unless(ctx, g.Wait())
 }
 
@@ -240,12 +243,12 @@ func (w *Watcher) readOp() *placement.SessionOp {
 	return &at
 }
 
-// measure keeps the figures of the machine fresh. They are read beside the
-// listing, so that slow figures never delay it.
-func (w *Watcher) measure(ctx context.Context) error {
+// every keeps figures fresh, beside the listings, so that slow figures never
+// delay those.
+func (w *Watcher) every(ctx context.Context, period time.Duration, measure func(context.Context) error) error {
 	failing := false
 	for {
-		err := w.figure(ctx)
+		err := measure(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -253,12 +256,13 @@ func (w *Watcher) measure(ctx context.Context) error {
 			w.cfg.Logger.Warn("measuring failed", "node", w.cfg.Node, "err", err)
 		}
 		failing = err != nil
-		if err := pause(ctx, jitter(w.cfg.Report, w.random())); err != nil {
+		if err := pause(ctx, jitter(period, w.random())); err != nil {
 			return err
 		}
 	}
 }
 
+// figure reads what is read quickly.
 func (w *Watcher) figure(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, w.cfg.Listing)
 	defer cancel()
