@@ -202,15 +202,15 @@ func (l *Ledger) overdue(now time.Time) {
 	}
 }
 
-// MoreRoom says that a node has this much free now: of what waits and fits, the
-// smallest and the oldest are due at once.
+// MoreRoom says that a node has this much free now: of what waits for room and
+// fits, the smallest and the oldest are due at once.
 func (l *Ledger) MoreRoom(node placement.NodeID, free placement.Resources) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mem.queue.moreRoom(now, func(w *waiting) bool {
 		e := l.mem.places[w.id]
-		return e != nil && free.Fits(w.size) && (e.rec.Request.Node == "" || e.rec.Request.Node == node)
+		return e != nil && !e.solo && free.Fits(w.size) && (e.rec.Request.Node == "" || e.rec.Request.Node == node)
 	})
 	l.wake()
 }

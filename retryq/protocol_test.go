@@ -205,12 +205,16 @@ func TestFailedStartBacksOffAlone(t *testing.T) {
 		if s := w.status(web1); s.State != placement.Pending || s.Why == "" || s.NextTry == 0 || len(s.Refusals) != 1 {
 			t.Errorf("after a refused start: %+v", s)
 		}
+		w.l.MoreRoom("n1", placement.Resources{CPU: 1 << 20, Memory: 1 << 40, Disk: 1 << 40}) // which is not what it waits for
 		begun := time.Now()
 		if second := w.mustNext(); second.ID.Replica() != web2 || time.Since(begun) != 0 {
 			t.Errorf("%s is due after %s: a broken one holds up another", second.ID, time.Since(begun))
 		}
 		if again := w.mustNext(); again.ID != try.ID || again.Epoch <= try.Epoch {
 			t.Errorf("%s at %s is due after %s", again.ID, again.Epoch, try.Epoch)
+		}
+		if waited := time.Since(begun); waited < time.Second {
+			t.Errorf("it is due again after %s", waited)
 		}
 	})
 }

@@ -159,11 +159,18 @@ func TestTombstonesEnd(t *testing.T) {
 		n1.copies = nil
 		n1.list()
 		n1.copies = stale
-		time.Sleep(29 * 24 * time.Hour)
+		age := func(d time.Duration) {
+			t.Helper()
+			if err := retryq.AgeTombs(w.l, t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(2 * time.Hour) // by itself, at a jittered phase
+		age(29*24*time.Hour - 2*time.Hour)
 		if orders := n1.report(n1.full()); len(orders) != 1 {
 			t.Errorf("orders after 29 days: %v", orders)
 		}
-		time.Sleep(25 * time.Hour)
+		age(25 * time.Hour)
 		if orders := n1.list(); len(orders) != 0 || len(w.l.Unknown("n1")) != 1 {
 			t.Errorf("orders after 30 days: %v", orders)
 		}
