@@ -33,7 +33,10 @@ func (s Spec) needs() placement.Resources {
 	return s.Needs
 }
 
-const minMemory = 6 << 20 // Docker refuses less
+const (
+	minMemory = 6 << 20 // Docker refuses less
+	minCPU    = 10      // the kernel refuses less: 1 ms of each 100
+)
 
 // limits are the caps for Docker: the request's, else what it needs; 0 caps
 // nothing. cores is how many the machine has, which Docker lets nobody pass.
@@ -47,7 +50,7 @@ func (s Spec) limits(cores int) container.Resources {
 	}
 	var r container.Resources
 	if limits.CPU > 0 {
-		r.NanoCPUs = min(limits.CPU, int64(cores)*1000) * 1_000_000
+		r.NanoCPUs = min(max(limits.CPU, minCPU), int64(cores)*1000) * 1_000_000
 	}
 	if limits.Memory > 0 {
 		r.Memory = max(limits.Memory, minMemory)

@@ -88,7 +88,7 @@ func TestLimits(t *testing.T) {
 		{needs: r{CPU: 250, Memory: 1 << 30}, nano: 250e6, memory: 1 << 30, shares: 256},
 		{needs: r{CPU: 250, Memory: 1 << 30}, limits: r{CPU: 1500, Memory: 2 << 30}, nano: 1500e6, memory: 2 << 30, shares: 256},
 		{needs: r{CPU: 8000, Memory: 1}, nano: 2000e6, memory: 6 << 20, shares: 8192}, // what Docker would refuse
-		{needs: r{CPU: 1}, nano: 1e6, shares: 2},
+		{needs: r{CPU: 1}, nano: 10e6, shares: 2},                                     // what the kernel would refuse
 		{given: r{CPU: 100, Memory: 7 << 20}, nano: 100e6, memory: 7 << 20, shares: 102},
 	} {
 		s := dockerd.Spec{Request: placement.Request{Needs: c.needs, Limits: c.limits}, Needs: c.given}
