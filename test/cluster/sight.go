@@ -2,8 +2,11 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -173,4 +176,28 @@ func (n *Node) Revive() {
 	}
 	n.Agent.Start()
 	n.Hostinfo.Start()
+}
+
+// KillDaemon kills one of the node's dockerds with SIGKILL, pick modulo how
+// many there are, and returns its PID; 0 if none runs.
+func (n *Node) KillDaemon(pick int) int {
+	pids := n.Daemons("dockerd")
+	if len(pids) == 0 {
+		return 0
+	}
+	slices.Sort(pids)
+	pid := pids[pick%len(pids)]
+	if syscall.Kill(pid, syscall.SIGKILL) != nil {
+		return 0
+	}
+	return pid
+}
+
+// FlushRedis makes Redis forget every lock.
+func (c *Cluster) FlushRedis() error {
+	out, err := exec.Command("redis-cli", "-s", filepath.Join(c.Dir, "redis.sock"), "flushall").CombinedOutput()
+	if err != nil || !strings.HasPrefix(string(out), "OK") {
+		return fmt.Errorf("redis-cli flushall: %w: %s", err, out)
+	}
+	return nil
 }

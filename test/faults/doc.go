@@ -1,0 +1,11 @@
+// Package faults kills the processes of whole clusters at random moments while
+// placements are submitted, changed and removed, and has the checker of
+// [longshore/test/cluster] judge what becomes of them.
+//
+//	make faults                  # 12 faults, 48 placements
+//	make faults FAULTS=50        # 50 faults, 200 placements
+//	make faults SEED=7           # the same faults and the same work again
+//
+// What is random comes from the seed, which is printed; how the threads of the
+// processes meet does not, so a seed repeats a run closely and not exactly.
+package faults
