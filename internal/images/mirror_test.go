@@ -30,14 +30,6 @@ func newMirror(t *testing.T, upstream, dir string, opts images.MirrorOptions) *i
 	return m
 }
 
-// cluster is a registry with the requests to it counted, and a mirror of it.
-func cluster(t *testing.T, opts images.MirrorOptions) (up *asServed, registry, mirror, dir string) {
-	t.Helper()
-	up = &asServed{Handler: openRegistry(t, t.TempDir(), images.Options{})}
-	registry, dir = serve(t, up).URL, t.TempDir()
-	return up, registry, serve(t, newMirror(t, registry, dir, opts)).URL, dir
-}
-
 // trickle serves one blob piece by piece, each when the test says so.
 type trickle struct {
 	http.Handler
@@ -82,7 +74,8 @@ func TestMirror(t *testing.T) {
 	s := serve(t, up)
 	dir := t.TempDir()
 	m := newMirror(t, s.URL, dir, images.MirrorOptions{})
-	mirror := serve(t, m).URL
+	first := serve(t, m)
+	mirror := first.URL
 	img, later := image(t, 3), image(t, 1)
 	push(t, s.URL, "alice/shop:1", img)
 	push(t, s.URL, "alice/later:1", later)
@@ -104,6 +97,7 @@ func TestMirror(t *testing.T) {
 		}
 	}
 	// Another start of the agent, and damage meanwhile.
+	first.Close()
 	if err := os.WriteFile(filepath.Join(dir, "tmp", "blob-1"), []byte("cut off"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +124,8 @@ func TestMirror(t *testing.T) {
 }
 
 func TestMirrorRefusals(t *testing.T) {
-	_, registry, mirror, _ := cluster(t, images.MirrorOptions{})
+	registry := serve(t, openRegistry(t, t.TempDir(), images.Options{})).URL
+	mirror := serve(t, newMirror(t, registry, t.TempDir(), images.MirrorOptions{})).URL
 	img := image(t, 1)
 	push(t, registry, "alice/shop:1", img)
 	for _, c := range []struct {
@@ -169,7 +164,9 @@ func TestMirrorSlowBlob(t *testing.T) {
 	s := serve(t, up)
 	push(t, s.URL, "alice/slow:1", slow)
 	push(t, s.URL, "alice/other:1", other)
-	mirror := serve(t, newMirror(t, s.URL, t.TempDir(), images.MirrorOptions{})).URL
+	m := newMirror(t, s.URL, t.TempDir(), images.MirrorOptions{})
+	first := serve(t, m)
+	mirror := first.URL
 
 	const readers = 4
 	up.blobs.Store(0)
@@ -222,6 +219,8 @@ func TestMirrorSlowBlob(t *testing.T) {
 	if n := up.blobs.Load(); n != 1+4 {
 		t.Errorf("%d requests for blobs, not 5", n)
 	}
+	first.Close() // waits until the blob is kept
+	mirror = serve(t, m).URL
 	mustPull(t, mirror, "alice/slow:1", slow) // from the cache: the trickle has ended
 	resp, rest, err := do(t, client(t), "GET", mirror+"/v2/alice/slow/blobs/"+layerDigest(t, slow), nil, "Range", "bytes=2-4")
 	if err != nil || resp.StatusCode != http.StatusPartialContent || rest != "cde" {
@@ -311,7 +310,9 @@ func TestMirrorBadUpstream(t *testing.T) {
 // TestMirrorTogether pulls many images at once, by many, in a small cache.
 func TestMirrorTogether(t *testing.T) {
 	const bound = 200 << 10
-	_, registry, mirror, dir := cluster(t, images.MirrorOptions{MaxBytes: bound})
+	registry, dir := serve(t, openRegistry(t, t.TempDir(), images.Options{})).URL, t.TempDir()
+	m := newMirror(t, registry, dir, images.MirrorOptions{MaxBytes: bound})
+	s := serve(t, m)
 	imgs := make([]v1.Image, 6)
 	for i := range imgs {
 		img, err := random.Image(30<<10, 3)
@@ -325,12 +326,13 @@ func TestMirrorTogether(t *testing.T) {
 	for i := range 24 {
 		wg.Go(func() {
 			what := fmt.Sprintf("alice/app%d", i%len(imgs))
-			if got, err := pull(t.Context(), t, mirror, what+"@"+digest(t, imgs[i%len(imgs)])); err != nil {
+			if got, err := pull(t.Context(), t, s.URL, what+"@"+digest(t, imgs[i%len(imgs)])); err != nil {
 				t.Errorf("%s: %s %v", what, got, err)
 			}
 		})
 	}
 	wg.Wait()
+	s.Close() // waits until what was fetched is kept
 	var size int64
 	err := filepath.Walk(dir, func(_ string, info os.FileInfo, err error) error {
 		if err == nil && !info.IsDir() {
@@ -342,8 +344,10 @@ func TestMirrorTogether(t *testing.T) {
 		t.Errorf("the cache has %d bytes of %d: %v", size, bound, err)
 	}
 	// The one used last is kept.
-	mustPull(t, mirror, "alice/app2@"+digest(t, imgs[2]), imgs[2])
-	mustPull(t, mirror, "alice/app3@"+digest(t, imgs[3]), imgs[3])
+	s = serve(t, m)
+	mustPull(t, s.URL, "alice/app2@"+digest(t, imgs[2]), imgs[2])
+	mustPull(t, s.URL, "alice/app3@"+digest(t, imgs[3]), imgs[3])
+	s.Close()
 	layer := filepath.Join(dir, "blobs", "sha256", strings.TrimPrefix(layerDigest(t, imgs[3]), "sha256:"))
 	if _, err := os.Stat(layer); err != nil {
 		t.Error(err)

@@ -106,8 +106,11 @@ func TestKill(t *testing.T) {
 			t.Fatalf("child says %q", lines.Text())
 		}
 		server := lines.Text()
-		kill := time.AfterFunc(time.Duration(150+70*round)*time.Millisecond, func() { child.Process.Kill() })
+		var kill *time.Timer
 		for n := 0; ; n++ {
+			if n == 2 {
+				kill = time.AfterFunc(time.Duration(5+70*round)*time.Millisecond, func() { child.Process.Kill() })
+			}
 			what := fmt.Sprintf("alice/app%d:r%d", n%3, round)
 			img := image(t, 3)
 			err := remote.Write(refTo(t, server, what), img, remote.WithTransport(client(t).Transport), remote.WithRetryBackoff(remote.Backoff{Steps: 1}))
@@ -116,6 +119,9 @@ func TestKill(t *testing.T) {
 				break
 			}
 			acked[what] = img
+		}
+		if kill == nil {
+			t.Fatal("two pushes failed before the kill")
 		}
 		kill.Stop()
 		child.Process.Kill()
