@@ -109,7 +109,7 @@ func (l *Ledger) applyRecord(rec rule.Record, rev uint64, now time.Time, delay t
 		}
 	case placement.Bound:
 		m.queue.drop(rec.ID, true, now)
-		e.starts(now.Add(l.cfg.StartTimeout))
+		e.starts(now, now.Add(l.cfg.StartTimeout))
 	case placement.Running:
 		m.queue.drop(rec.ID, true, now)
 		e.runs(now)

@@ -14,17 +14,33 @@ import (
 func (e *entry) waits(now time.Time) {
 	e.phase, e.takers = "", nil
 	e.startBy, e.ranFrom, e.restartAt = time.Time{}, time.Time{}, time.Time{}
-	e.deadlineAt = time.Time{}
-	if e.rec.Left > 0 {
+	e.counts(now)
+}
+
+// counts lets the time that is left for the placement to run pass, or ends
+// that.
+func (e *entry) counts(now time.Time) {
+	switch {
+	case e.rec.Left == 0:
+		e.deadlineAt = time.Time{}
+	case e.deadlineAt.IsZero():
 		e.deadlineAt = now.Add(e.rec.Left.Duration())
 	}
 }
 
+// left is what remains of that time; 0 if it is not counted.
+func (e *entry) left(now time.Time) placement.Millis {
+	if e.rec.Left == 0 || e.deadlineAt.IsZero() {
+		return e.rec.Left
+	}
+	return max(1, millis(e.deadlineAt.Sub(now)))
+}
+
 // starts begins the start of a bound copy, to be seen running by a time.
-func (e *entry) starts(by time.Time) {
+func (e *entry) starts(now, by time.Time) {
 	e.phase, e.takers = "starting", nil
 	e.startBy, e.ranFrom, e.restartAt, e.fresh = by, time.Time{}, time.Time{}, false
-	e.deadlineAt = time.Time{}
+	e.counts(now)
 }
 
 // runs marks the copy as seen running.

@@ -116,15 +116,19 @@ func (l *Ledger) epochLocked() placement.Epoch {
 	return l.mem.meta.Start().Epoch(l.counter)
 }
 
-// find returns a placement's record as memory has it, and its revision.
+// find returns a placement's record as memory has it, with what is left of its
+// deadline now, and its revision.
 func (l *Ledger) find(id placement.ID) (rule.Record, uint64, bool) {
+	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.mem.places[id]
 	if e == nil {
 		return rule.Record{}, 0, false
 	}
-	return e.rec, e.rev, true
+	rec := e.rec
+	rec.Left = e.left(now)
+	return rec, e.rev, true
 }
 
 // wake tells those who wait that memory changed. The lock is held.

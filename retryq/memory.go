@@ -56,9 +56,10 @@ type entry struct {
 	tries    int
 	sum      []placement.Refusal
 	lockless bool
-	solo     bool                           // waits in a class of its own: something is wrong with itself
-	finals   map[placement.NodeID]string    // nodes that say no node can ever run it
-	takers   map[placement.NodeID]time.Time // last word of each node that works on an offer
+	solo     bool                                  // waits in a class of its own: something is wrong with itself
+	finals   map[placement.NodeID]string           // nodes that say no node can ever run it
+	early    map[placement.NodeID]placement.Reason // nodes that gave it up before the try was settled
+	takers   map[placement.NodeID]time.Time        // last word of each node that works on an offer
 
 	startBy    time.Time // it has to be seen running by then; zero: no matter
 	ranFrom    time.Time // seen running since

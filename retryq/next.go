@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"longshore/internal/placement"
@@ -54,7 +55,7 @@ func (l *Ledger) take() (placement.Try, time.Duration, bool) {
 		return placement.Try{}, time.Hour, false
 	}
 	e := l.mem.places[w.id]
-	e.phase = "looking for a node"
+	e.phase, e.early = "looking for a node", nil
 	return placement.Try{ID: e.rec.ID, Epoch: e.rec.Epoch, Mark: l.mark(), Request: e.rec.Request, Tries: e.tries, Lockless: e.lockless, Barred: l.mem.barred(e.rec)}, 0, true
 }
 
@@ -74,6 +75,9 @@ func (l *Ledger) Settle(t placement.Try, o placement.Outcome) {
 	if w == nil || w.place != inHand {
 		return
 	}
+	if why, gave := e.early[o.Taken]; gave {
+		o.Passes, o.Taken = append(slices.Clone(o.Passes), placement.Pass{Node: o.Taken, Reason: why}), ""
+	}
 	if o.Taken != "" {
 		e.take(o.Taken, now)
 	}
@@ -89,6 +93,7 @@ func (l *Ledger) Settle(t placement.Try, o placement.Outcome) {
 	e.sum = rule.SumUp(o)
 	e.why = rule.Tell(e.sum)
 	e.lockless = rule.OnlyLocks(o)
+	e.solo = e.solo || slices.ContainsFunc(o.Passes, func(p placement.Pass) bool { return ownFault(p.Reason.Code) })
 	l.again(e, now, u)
 	l.die(e, o.Passes)
 }
@@ -167,6 +172,12 @@ func (l *Ledger) given(e *entry, p placement.Progress, now time.Time, u float64)
 	delete(e.takers, p.Node)
 	pass := placement.Pass{Node: p.Node, Reason: *p.Given}
 	w := l.mem.queue.items[p.ID]
+	if w != nil && w.place == inHand {
+		if e.early == nil {
+			e.early = make(map[placement.NodeID]placement.Reason)
+		}
+		e.early[p.Node] = *p.Given
+	}
 	if len(e.takers) > 0 || w == nil || w.place != working {
 		return
 	}
@@ -182,7 +193,7 @@ func (l *Ledger) given(e *entry, p placement.Progress, now time.Time, u float64)
 // ownFault tells whether a reason lies in the placement rather than in how full
 // the nodes are.
 func ownFault(code string) bool {
-	return code == placement.ReasonImage || code == placement.ReasonStart || code == placement.ReasonDaemon
+	return code == placement.ReasonImage || code == placement.ReasonStart
 }
 
 // overdue puts back what nobody has said a word about for too long.

@@ -156,6 +156,11 @@ func (l *Ledger) ChangeNode(ctx context.Context, ch placement.NodeChange) (place
 		applyNodeChange(&rec.NodeRecord, ch)
 		changed = copyNode(rec.NodeRecord)
 		c.putNode(rec, rev)
+		c.after = func(m *memory, _ time.Time) {
+			if rec.GivenUp { // until it registers again, its words prove nothing
+				m.node(ch.Node).registered = false
+			}
+		}
 		return c, nil
 	})
 	if err != nil || !changed.GivenUp {

@@ -31,7 +31,7 @@ func (l *Ledger) seenEnded(e *entry, now time.Time) {
 	old := e.rec
 	ran := e.ran(now) >= rule.RestartRan
 	e.rec.State, e.since = placement.Bound, now
-	e.starts(now.Add(l.cfg.StartTimeout))
+	e.starts(now, now.Add(l.cfg.StartTimeout))
 	e.phase, e.fresh = "ended", ran
 	delete(l.mem.dirty, e.rec.ID)
 	l.changed(e, old)
@@ -79,7 +79,7 @@ func (l *Ledger) keepDeadlines(ctx context.Context) error {
 	l.mu.Lock()
 	for _, e := range l.mem.places {
 		if e.rec.State == placement.Pending && !e.deadlineAt.IsZero() {
-			e.rec.Left = max(1, millis(e.deadlineAt.Sub(now)))
+			e.rec.Left = e.left(now)
 			l.mem.dirty[e.rec.ID] = true
 		}
 	}

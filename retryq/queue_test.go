@@ -48,6 +48,25 @@ func TestProgressKeepsAPlacementInHand(t *testing.T) {
 	})
 }
 
+func TestGivenUpBeforeItIsSettled(t *testing.T) {
+	onBoth(t, func(t *testing.T, store retryq.Store) {
+		w := begin(t, store)
+		w.node("n1")
+		w.submit(app(1))
+		try := w.mustNext()
+		w.l.Progress(placement.Progress{Cluster: w.l.Cluster(), Node: "n1", ID: try.ID, Epoch: try.Epoch, Given: &placement.Reason{Code: placement.ReasonMemory}})
+		w.l.Settle(try, placement.Outcome{Asked: 1, Taken: "n1"})
+		begun := time.Now()
+		w.mustNext()
+		if waited := time.Since(begun); waited > 3*time.Second {
+			t.Errorf("due again after %s", waited)
+		}
+		if s := w.status(web1); len(s.Refusals) != 1 || s.Refusals[0].Reason.Code != placement.ReasonMemory {
+			t.Errorf("refusals: %+v", s.Refusals)
+		}
+	})
+}
+
 func TestMoreRoomHurriesTheSmallestAndTheOldest(t *testing.T) {
 	onBoth(t, func(t *testing.T, store retryq.Store) {
 		w := begin(t, store)
@@ -124,7 +143,6 @@ func TestHATokenByDomain(t *testing.T) {
 		} else {
 			w.l.Settle(try, pass("n3", placement.ReasonMemory))
 		}
-		_ = n2
 	})
 }
 

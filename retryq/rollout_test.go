@@ -37,8 +37,9 @@ func TestChangeReplacesOneByOne(t *testing.T) {
 			if err != nil || len(all) != 4 {
 				t.Fatalf("%d lives while one is replaced, %v", len(all), err)
 			}
-			if orders := n1.list(); len(orders) != 1 || orders[0].ID.Replica() != replica {
-				t.Fatalf("orders: %v", orders)
+			n1.list() // or the report before this one
+			if len(n1.stopped) != i+1 || n1.stopped[i].ID.Replica() != replica {
+				t.Fatalf("orders: %v", n1.stopped)
 			}
 			n1.list()
 			try := w.place(n1)

@@ -85,6 +85,7 @@ type node struct {
 	at        placement.SessionOp
 	link, seq uint64
 	copies    map[placement.ID]placement.Copy
+	stopped   []placement.StopOrder // orders carried out
 }
 
 func (w *world) node(name string) *node {
@@ -148,6 +149,7 @@ func (n *node) list() []placement.StopOrder {
 	for _, o := range orders {
 		if c, ok := n.copies[o.ID]; ok && c.Epoch == o.Epoch {
 			delete(n.copies, o.ID)
+			n.stopped = append(n.stopped, o)
 			n.at.Op++
 		}
 	}
