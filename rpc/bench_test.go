@@ -2,6 +2,7 @@ package rpc_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"testing"
 
@@ -10,9 +11,11 @@ import (
 
 // payload is about as large as an offer.
 func payload() thing {
-	return thing{Name: "alice/shop/web/1.0000000000000001", Size: 1 << 30,
+	return thing{
+		Name: "alice/shop/web/1.0000000000000001", Size: 1 << 30,
 		Tags: map[string]string{"arch": "amd64", "zone": "a", "disk": "ssd", "os": "linux"},
-		Data: make([]byte, 300)}
+		Data: make([]byte, 300),
+	}
 }
 
 // BenchmarkCall is one call in flight.
@@ -79,7 +82,7 @@ func BenchmarkStream(b *testing.B) {
 			got := 0
 			for {
 				var out thing
-				if err := s.Next(&out); err == io.EOF {
+				if err := s.Next(&out); errors.Is(err, io.EOF) {
 					break
 				} else if err != nil {
 					b.Fatal(err)

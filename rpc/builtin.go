@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -78,5 +79,5 @@ func (m Methods) inspect(name string) inspection {
 }
 
 func unknown(method string) error {
-	return &named{NameUnknown, "there is no method " + method}
+	return &named{NameUnknown, fmt.Sprintf("there is no method %.100s", method)}
 }

@@ -237,7 +237,7 @@ func (s *Stream) Next(into any) error {
 	s.ask()
 	for {
 		e, ok, err := s.c.take()
-		if err != nil && (err == io.EOF || errors.As(err, new(*RemoteError))) {
+		if err != nil && (errors.Is(err, io.EOF) || errors.As(err, new(*RemoteError))) {
 			return err
 		}
 		if err != nil {

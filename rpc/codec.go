@@ -74,7 +74,11 @@ func (e *encoder) seal() error {
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(b), MaxFrame)
 	}
 	s := scanner{outgoing: true}
-	if _, err := s.value(b, 0); err != nil {
+	end, err := s.value(b, 0)
+	if err == nil && end != len(b) {
+		err = errBytes
+	}
+	if err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
 	return nil

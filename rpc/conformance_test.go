@@ -33,21 +33,28 @@ func pair(t *testing.T, tr rpc.Transport, l rpc.Listener, name string) (near, fa
 	return near, a.c
 }
 
+// ground is what one test of a transport stands on.
+type ground struct {
+	t  *testing.T
+	tr rpc.Transport
+	l  rpc.Listener
+}
+
 // TestTransport holds every transport to the contract of Transport, Listener
 // and Conn.
 func TestTransport(t *testing.T) {
 	cases := []struct {
 		name string
-		run  func(t *testing.T, tr rpc.Transport, l rpc.Listener)
+		run  func(g *ground)
 	}{
-		{"messages arrive whole and in order", orderly},
-		{"bounds are refused without harm", bounded},
-		{"each end knows the other", acquainted},
-		{"close ends both ends", closing},
-		{"what was sent before close arrives", farewells},
-		{"a peer that does not read is dropped alone", slowReader},
-		{"accept ends with its context and the listener", accepting},
-		{"dial fails where nobody listens", nobody},
+		{"messages arrive whole and in order", (*ground).orderly},
+		{"bounds are refused without harm", (*ground).bounded},
+		{"each end knows the other", (*ground).acquainted},
+		{"close ends both ends", (*ground).closing},
+		{"what was sent before close arrives", (*ground).farewells},
+		{"a peer that does not read is dropped alone", (*ground).slowReader},
+		{"accept ends with its context and the listener", (*ground).accepting},
+		{"dial fails where nobody listens", (*ground).nobody},
 	}
 	for _, n := range networks() {
 		for _, c := range cases {
@@ -57,14 +64,15 @@ func TestTransport(t *testing.T) {
 				l, err := tr.Listen(within(t), addr)
 				must(t, err)
 				t.Cleanup(func() { _ = l.Close() })
-				c.run(t, tr, l)
+				c.run(&ground{t, tr, l})
 			})
 		}
 	}
 }
 
-func orderly(t *testing.T, tr rpc.Transport, l rpc.Listener) {
-	near, far := pair(t, tr, l, "n1")
+func (g *ground) orderly() {
+	t, l := g.t, g.l
+	near, far := pair(t, g.tr, l, "n1")
 	for _, ends := range [][2]rpc.Conn{{near, far}, {far, near}} {
 		go func() {
 			buf := make([]byte, 0, 4096)
@@ -86,8 +94,9 @@ func orderly(t *testing.T, tr rpc.Transport, l rpc.Listener) {
 	}
 }
 
-func bounded(t *testing.T, tr rpc.Transport, l rpc.Listener) {
-	near, far := pair(t, tr, l, "n1")
+func (g *ground) bounded() {
+	t, l := g.t, g.l
+	near, far := pair(t, g.tr, l, "n1")
 	full := make([]byte, rpc.MaxFrame)
 	for name, frames := range map[string][][]byte{
 		"none":            {},
@@ -111,8 +120,9 @@ func bounded(t *testing.T, tr rpc.Transport, l rpc.Listener) {
 	}
 }
 
-func acquainted(t *testing.T, tr rpc.Transport, l rpc.Listener) {
-	near, far := pair(t, tr, l, "n1")
+func (g *ground) acquainted() {
+	t, l := g.t, g.l
+	near, far := pair(t, g.tr, l, "n1")
 	if p := far.Peer(); p.Name != "n1" || p.Addr == "" {
 		t.Errorf("the listening end sees %+v", p)
 	}
@@ -128,8 +138,9 @@ func acquainted(t *testing.T, tr rpc.Transport, l rpc.Listener) {
 	}
 }
 
-func closing(t *testing.T, tr rpc.Transport, l rpc.Listener) {
-	near, far := pair(t, tr, l, "n1")
+func (g *ground) closing() {
+	t, l := g.t, g.l
+	near, far := pair(t, g.tr, l, "n1")
 	ends := make(chan error, 2)
 	for _, c := range []rpc.Conn{near, far} {
 		go func() {
@@ -158,8 +169,9 @@ func closing(t *testing.T, tr rpc.Transport, l rpc.Listener) {
 	}
 }
 
-func farewells(t *testing.T, tr rpc.Transport, l rpc.Listener) {
-	near, far := pair(t, tr, l, "n1")
+func (g *ground) farewells() {
+	t, l := g.t, g.l
+	near, far := pair(t, g.tr, l, "n1")
 	for i := range 100 {
 		must(t, near.Send([][]byte{{byte(i)}}))
 	}
@@ -175,9 +187,10 @@ func farewells(t *testing.T, tr rpc.Transport, l rpc.Listener) {
 	}
 }
 
-func slowReader(t *testing.T, tr rpc.Transport, l rpc.Listener) {
-	slow, slowFar := pair(t, tr, l, "slow")
-	good, goodFar := pair(t, tr, l, "good")
+func (g *ground) slowReader() {
+	t, l := g.t, g.l
+	slow, slowFar := pair(t, g.tr, l, "slow")
+	good, goodFar := pair(t, g.tr, l, "good")
 	_ = slow // never reads
 	frame := make([]byte, 1<<20)
 	worst := time.Duration(0)
@@ -210,7 +223,8 @@ func slowReader(t *testing.T, tr rpc.Transport, l rpc.Listener) {
 	}
 }
 
-func accepting(t *testing.T, _ rpc.Transport, l rpc.Listener) {
+func (g *ground) accepting() {
+	t, l := g.t, g.l
 	ctx, cancel := context.WithCancel(within(t))
 	ends := make(chan error, 1)
 	accept := func(ctx context.Context) {
@@ -230,14 +244,15 @@ func accepting(t *testing.T, _ rpc.Transport, l rpc.Listener) {
 	must(t, l.Close())
 }
 
-func nobody(t *testing.T, tr rpc.Transport, l rpc.Listener) {
+func (g *ground) nobody() {
+	t, l := g.t, g.l
 	addr := l.Addr()
 	must(t, l.Close())
-	if c, err := tr.Dial(within(t), addr, "n1"); err == nil {
+	if c, err := g.tr.Dial(within(t), addr, "n1"); err == nil {
 		_ = c.Close()
 		t.Error("dialled a closed listener")
 	}
-	again, err := tr.Listen(within(t), addr)
+	again, err := g.tr.Listen(within(t), addr)
 	must(t, err)
 	must(t, again.Close())
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 )
 
 // Errors that callers branch on.
@@ -50,6 +51,21 @@ func (e *RemoteError) Error() string { return e.Name + ": " + e.Message }
 // ErrorName makes a relayed RemoteError keep its name.
 func (e *RemoteError) ErrorName() string { return e.Name }
 
+// Is makes a handler that ran into the caller's deadline a timeout here too:
+// which end notices first is chance.
+func (e *RemoteError) Is(target error) bool {
+	return e.Name == NameTimeout && (target == ErrTimeout || target == context.DeadlineExceeded)
+}
+
+// lost is the ErrLostRemote that err means. It is never io.EOF: that is how a
+// stream ends well.
+func lost(err error) error {
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: the peer hung up", ErrLostRemote)
+	}
+	return fmt.Errorf("%w: %w", ErrLostRemote, err)
+}
+
 // named is an error of ours with the name of its triple.
 type named struct{ name, message string }
 
@@ -66,7 +82,7 @@ func triple(err error) [3]any {
 	var remote *RemoteError
 	var name interface{ ErrorName() string }
 	switch {
-	case errors.As(err, &remote) && error(remote) == err:
+	case errors.As(err, &remote) && err.Error() == remote.Error():
 		return [3]any{remote.Name, remote.Message, nil}
 	case errors.As(err, &name):
 		return [3]any{name.ErrorName(), err.Error(), nil}

@@ -63,7 +63,7 @@ func Example() {
 	}
 	for {
 		var item int
-		if err := stream.Next(&item); err == io.EOF {
+		if err := stream.Next(&item); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			fmt.Println(err)

@@ -44,12 +44,12 @@ func ready(kind string) []byte {
 }
 
 // raw is a TCP connection to a listener of ours.
-func raw(t testing.TB, addr string) net.Conn {
-	t.Helper()
+func raw(tb testing.TB, addr string) net.Conn {
+	tb.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(addr, "tcp://"))
-	must(t, err)
-	t.Cleanup(func() { _ = c.Close() })
-	must(t, c.SetDeadline(time.Now().Add(wait)))
+	must(tb, err)
+	tb.Cleanup(func() { _ = c.Close() })
+	must(tb, c.SetDeadline(time.Now().Add(wait)))
 	return c
 }
 

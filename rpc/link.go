@@ -120,7 +120,7 @@ func (l *Link) read(ctx context.Context) {
 			l.fail(err)
 			return
 		default:
-			l.fail(fmt.Errorf("%w: %w", ErrLostRemote, err))
+			l.fail(lost(err))
 			return
 		}
 	}
@@ -228,5 +228,5 @@ func (l *Link) transmit(envelope [][]byte, e *encoder) error {
 			return why
 		}
 	}
-	return fmt.Errorf("%w: %w", ErrLostRemote, err)
+	return lost(err)
 }

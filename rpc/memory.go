@@ -196,10 +196,14 @@ type memoryMessage struct {
 }
 
 func newMemoryPair(m *MemoryTransport, addr, identity, from string) (near, far *memoryConn) {
-	near = &memoryConn{transport: m, addr: addr, identity: identity,
-		peer: Peer{Addr: addr, UID: -1}, ready: make(chan struct{}, 1)}
-	far = &memoryConn{transport: m, addr: addr, identity: identity, inbound: true,
-		peer: Peer{Name: identity, Addr: from, UID: -1}, ready: make(chan struct{}, 1)}
+	near = &memoryConn{
+		transport: m, addr: addr, identity: identity,
+		peer: Peer{Addr: addr, UID: -1}, ready: make(chan struct{}, 1),
+	}
+	far = &memoryConn{
+		transport: m, addr: addr, identity: identity, inbound: true,
+		peer: Peer{Name: identity, Addr: from, UID: -1}, ready: make(chan struct{}, 1),
+	}
 	near.other, far.other = far, near
 	m.mu.Lock()
 	m.conns = append(m.conns, near)

@@ -13,8 +13,8 @@ import (
 // them and the listener, and returns nil when every handler and OnLink has
 // returned. An error means that the configuration is wrong or that the
 // listener failed.
-func Serve(ctx context.Context, l Listener, cfg Config) error {
-	defer l.Close()
+func Serve(ctx context.Context, l Listener, cfg Config) (err error) {
+	defer func() { err = errors.Join(err, l.Close()) }()
 	s, err := newService(cfg)
 	if err != nil {
 		return err
@@ -90,17 +90,17 @@ func Keep(ctx context.Context, t Transport, addr string, cfg Config, up func(ctx
 		return err
 	}
 	for attempt := 0; ctx.Err() == nil; attempt++ {
-		lived, err := s.once(ctx, t, addr, up)
+		lived, why := s.once(ctx, t, addr, up)
 		switch {
+		case errors.Is(why, ErrAddress):
+			return why
 		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, ErrAddress):
-			return err
+			return nil //nolint:nilerr // the end that was asked for
 		case lived > ceiling(attempt):
 			attempt = 0
 		}
 		pause := Backoff(attempt, s.Rand)
-		s.Logger.Info("link is down", "addr", addr, "pause", pause, "err", err)
+		s.Logger.Info("link is down", "addr", addr, "pause", pause, "err", why)
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
@@ -122,7 +122,7 @@ func (s *service) once(ctx context.Context, t Transport, addr string, up func(ct
 	began := time.Now()
 	l, live := newLink(ctx, s, conn)
 	defer l.Wait()
-	defer l.Close()
+	defer func() { _ = l.Close() }() // always nil
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
 	s.Logger.Info("link is up", "addr", addr)

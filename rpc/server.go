@@ -40,7 +40,9 @@ func (l *Link) open(ctx context.Context, envelope [][]byte, e event, size int) {
 	ctx, in.cancel = context.WithCancelCause(ctx)
 	if err := l.enter(in); err != nil {
 		in.cancel(err)
-		in.refuse(err)
+		if l.Err() == nil { // otherwise no answer is the answer
+			in.refuse(err)
+		}
 		return
 	}
 	go l.serve(ctx, in, method, call, time.Duration(e.deadline)*time.Millisecond)

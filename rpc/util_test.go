@@ -28,7 +28,7 @@ const wait = 20 * time.Second
 // network is one transport with an address to listen at.
 type network struct {
 	name string
-	make func(t testing.TB) (rpc.Transport, string)
+	make func(tb testing.TB) (rpc.Transport, string)
 }
 
 func networks() []network {
@@ -37,37 +37,39 @@ func networks() []network {
 		{"tcp", func(testing.TB) (rpc.Transport, string) {
 			return rpc.ZMQ(rpc.ZMQOptions{}), "tcp://127.0.0.1:0"
 		}},
-		{"tls", func(t testing.TB) (rpc.Transport, string) {
-			return rpc.ZMQ(rpc.ZMQOptions{TLS: selfSigned(t)}), "tcp://127.0.0.1:0"
+		{"tls", func(tb testing.TB) (rpc.Transport, string) {
+			tb.Helper()
+			return rpc.ZMQ(rpc.ZMQOptions{TLS: selfSigned(tb)}), "tcp://127.0.0.1:0"
 		}},
-		{"ipc", func(t testing.TB) (rpc.Transport, string) {
-			return rpc.ZMQ(rpc.ZMQOptions{}), "ipc://" + socketPath(t)
+		{"ipc", func(tb testing.TB) (rpc.Transport, string) {
+			tb.Helper()
+			return rpc.ZMQ(rpc.ZMQOptions{}), "ipc://" + socketPath(tb)
 		}},
 	}
 }
 
-func socketPath(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "ls")
-	must(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+func socketPath(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("/tmp", "ls") //nolint:usetesting // t.TempDir is too long for a socket
+	must(tb, err)
+	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return filepath.Join(dir, "a.sock")
 }
 
 // selfSigned is one certificate for both ends, which trust only it.
-func selfSigned(t testing.TB) *tls.Config {
-	t.Helper()
+func selfSigned(tb testing.TB) *tls.Config {
+	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
+	must(tb, err)
 	tmpl := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	must(t, err)
+	must(tb, err)
 	cert, err := x509.ParseCertificate(der)
-	must(t, err)
+	must(tb, err)
 	pool := x509.NewCertPool()
 	pool.AddCert(cert)
 	return &tls.Config{
@@ -76,27 +78,27 @@ func selfSigned(t testing.TB) *tls.Config {
 	}
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
+func must(tb testing.TB, err error) {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
 // within makes a context of the test that ends after wait.
-func within(t testing.TB) context.Context {
-	t.Helper()
+func within(tb testing.TB) context.Context {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
-	t.Cleanup(cancel)
+	tb.Cleanup(cancel)
 	return ctx
 }
 
 // server serves cfg on a fresh listener until stop is called or the test ends.
-func server(t testing.TB, tr rpc.Transport, addr string, cfg rpc.Config) (at string, stop func()) {
-	t.Helper()
+func server(tb testing.TB, tr rpc.Transport, addr string, cfg rpc.Config) (at string, stop func()) {
+	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	l, err := tr.Listen(ctx, addr)
-	must(t, err)
+	must(tb, err)
 	done := make(chan error, 1)
 	go func() { done <- rpc.Serve(ctx, l, cfg) }()
 	ended := false
@@ -107,45 +109,45 @@ func server(t testing.TB, tr rpc.Transport, addr string, cfg rpc.Config) (at str
 		ended = true
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("serve: %v", err)
+			tb.Errorf("serve: %v", err)
 		}
 	}
-	t.Cleanup(stop)
+	tb.Cleanup(stop)
 	return l.Addr(), stop
 }
 
 // dial makes a link that is closed at the end of the test.
-func dial(t testing.TB, tr rpc.Transport, addr string, cfg rpc.Config) *rpc.Link {
-	t.Helper()
-	l, err := rpc.Dial(within(t), tr, addr, cfg)
-	must(t, err)
-	t.Cleanup(func() { _ = l.Close(); l.Wait() })
+func dial(tb testing.TB, tr rpc.Transport, addr string, cfg rpc.Config) *rpc.Link {
+	tb.Helper()
+	l, err := rpc.Dial(within(tb), tr, addr, cfg)
+	must(tb, err)
+	tb.Cleanup(func() { _ = l.Close(); l.Wait() })
 	return l
 }
 
 // eventually waits for a condition.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
+func eventually(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
 	deadline := time.After(wait)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		select {
 		case <-deadline:
-			t.Fatalf("not within %v: %s", wait, what)
+			tb.Fatalf("not within %v: %s", wait, what)
 		case <-tick.C:
 		}
 	}
 }
 
 // receive takes from a channel in time.
-func receive[T any](t testing.TB, what string, c <-chan T) T {
-	t.Helper()
+func receive[T any](tb testing.TB, what string, c <-chan T) T {
+	tb.Helper()
 	select {
 	case v := <-c:
 		return v
 	case <-time.After(wait):
-		t.Fatalf("not within %v: %s", wait, what)
+		tb.Fatalf("not within %v: %s", wait, what)
 		panic("unreachable")
 	}
 }

@@ -60,13 +60,15 @@ func (w *wheel) remove(p *pulse) {
 }
 
 // turn takes what is due at now: beat is put back for its next tick, lost has
-// missed two and is out. A peer is first expected at the first tick. next is
+// missed two and is out. A peer is first expected at the first tick, and anew when the
+// tick itself is late. next is
 // when to turn again; zero means never, until add says wake.
 func (w *wheel) turn(now time.Time, period time.Duration) (beat, lost []*pulse, next time.Time) {
 	for p := w.first; p != nil && !p.due.After(now); p = w.first {
 		w.remove(p)
-		if p.seen.IsZero() {
-			p.seen = now
+		late := now.Sub(p.due)
+		if p.seen.IsZero() || late > period/2 {
+			p.seen = now // if we were stopped ourselves, its heartbeats lie unread
 		}
 		if now.Sub(p.seen) >= 2*period {
 			lost = append(lost, p)

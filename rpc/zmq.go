@@ -127,7 +127,7 @@ func (t *zmqTransport) Dial(ctx context.Context, addr, identity string) (Conn, e
 		}
 		conn = tls.Client(raw, conf)
 	}
-	c, err := t.open(conn, zmq4.Dealer, identity, Peer{Addr: addr, UID: peerUID(raw)}, nil)
+	c, err := t.open(ctx, conn, zmq4.Dealer, identity, Peer{Addr: addr, UID: peerUID(raw)}, nil)
 	if !stop() && err == nil {
 		_ = c.Close() // the socket is gone already
 		err = ctxError(ctx)
@@ -141,7 +141,7 @@ func (t *zmqTransport) Dial(ctx context.Context, addr, identity string) (Conn, e
 
 // open shakes hands on conn, within the time for that. A peer that makes zmq4
 // panic fails like any other.
-func (t *zmqTransport) open(conn net.Conn, kind zmq4.SocketType, identity string, peer Peer, open *atomic.Int64) (c *zmqConn, err error) {
+func (t *zmqTransport) open(ctx context.Context, conn net.Conn, kind zmq4.SocketType, identity string, peer Peer, open *atomic.Int64) (c *zmqConn, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			c, err = nil, fmt.Errorf("malformed handshake: %v", r)
@@ -151,7 +151,7 @@ func (t *zmqTransport) open(conn net.Conn, kind zmq4.SocketType, identity string
 		return nil, err
 	}
 	if s, ok := conn.(*tls.Conn); ok {
-		if err := s.Handshake(); err != nil {
+		if err := s.HandshakeContext(ctx); err != nil {
 			return nil, err
 		}
 	}

@@ -26,11 +26,10 @@ const (
 // flusher writes the other one; they swap. So a send never waits for the
 // peer, and messages that come close together go out in one write.
 type zmqConn struct {
-	zmq   *zmq4.Conn
-	guard *guard
-	raw   net.Conn
-	peer  Peer
-	open  *atomic.Int64 // of the listener; nil when dialled
+	zmq  *zmq4.Conn
+	raw  net.Conn
+	peer Peer
+	open *atomic.Int64 // of the listener; nil when dialled
 
 	wake chan struct{} // one token: there is something to write
 	done chan struct{} // the flusher has ended
@@ -42,8 +41,10 @@ type zmqConn struct {
 }
 
 func newZMQConn(z *zmq4.Conn, g *guard, peer Peer, open *atomic.Int64) *zmqConn {
-	c := &zmqConn{zmq: z, guard: g, raw: g.Conn, peer: peer, open: open,
-		wake: make(chan struct{}, 1), done: make(chan struct{})}
+	c := &zmqConn{
+		zmq: z, raw: g.Conn, peer: peer, open: open,
+		wake: make(chan struct{}, 1), done: make(chan struct{}),
+	}
 	g.established(c)
 	go c.flush()
 	return c

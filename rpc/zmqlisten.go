@@ -56,7 +56,8 @@ func (t *zmqTransport) Listen(ctx context.Context, addr string) (Listener, error
 	if err != nil {
 		return nil, fmt.Errorf("listen %s: %w", addr, err)
 	}
-	l.wg.Go(l.loop)
+	ctx = context.WithoutCancel(ctx)
+	l.wg.Go(func() { l.loop(ctx) })
 	return l, nil
 }
 
@@ -132,13 +133,13 @@ func (l *zmqListener) Close() error {
 
 // loop accepts until the listener is closed. An accept that fails for want of
 // file descriptors is tried again, later and later.
-func (l *zmqListener) loop() {
+func (l *zmqListener) loop(ctx context.Context) {
 	pause := 5 * time.Millisecond
 	for {
 		raw, err := l.raw.Accept()
 		if err == nil {
 			pause = 5 * time.Millisecond
-			l.greet(raw)
+			l.greet(ctx, raw)
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) {
@@ -157,7 +158,7 @@ func (l *zmqListener) loop() {
 }
 
 // greet starts the handshake of one peer, or closes it when there are too many.
-func (l *zmqListener) greet(raw net.Conn) {
+func (l *zmqListener) greet(ctx context.Context, raw net.Conn) {
 	select {
 	case l.hands <- struct{}{}:
 	default:
@@ -176,11 +177,11 @@ func (l *zmqListener) greet(raw net.Conn) {
 		<-l.hands
 		return
 	}
-	l.wg.Go(func() { l.shake(raw) })
+	l.wg.Go(func() { l.shake(ctx, raw) })
 }
 
 // shake shakes hands with one peer and hands it to Accept.
-func (l *zmqListener) shake(raw net.Conn) {
+func (l *zmqListener) shake(ctx context.Context, raw net.Conn) {
 	conn := raw
 	if _, isTCP := raw.(*net.TCPConn); isTCP && l.opts.TLS != nil {
 		conn = tls.Server(raw, l.opts.TLS)
@@ -189,7 +190,7 @@ func (l *zmqListener) shake(raw net.Conn) {
 	if peer.UID >= 0 {
 		peer.Addr = fmt.Sprintf("uid=%d", peer.UID)
 	}
-	c, err := l.open(conn, zmq4.Router, "", peer, &l.conns)
+	c, err := l.open(ctx, conn, zmq4.Router, "", peer, &l.conns)
 	l.mu.Lock()
 	delete(l.young, raw)
 	l.mu.Unlock()

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"testing"
 	"testing/synctest"
@@ -16,108 +15,9 @@ import (
 	"longshore/rpc"
 )
 
-// puppet is a hand-written ZeroRPC peer: it sends what a test tells it to.
-type puppet struct {
-	t    testing.TB
-	conn rpc.Conn
-}
-
-// event is one event as it came over the wire.
-type event struct {
-	Frames int
-	Header map[string]any
-	Name   string
-	Args   any
-}
-
-// beat is whether e is a heartbeat.
-func (e event) beat() bool { return e.Name == "_zpc_hb" }
-
-func (p *puppet) send(envelope [][]byte, header map[string]any, name string, args any) {
-	p.t.Helper()
-	b, err := msgpack.Marshal([]any{header, name, args})
-	must(p.t, err)
-	must(p.t, p.conn.Send(append(envelope, b)))
-}
-
-// ask opens a channel.
-func (p *puppet) ask(id any, name string, args ...any) {
-	p.t.Helper()
-	if args == nil {
-		args = []any{}
-	}
-	p.send([][]byte{{}}, map[string]any{"message_id": id, "v": 3}, name, args)
-}
-
-// on sends an event on a channel.
-func (p *puppet) on(channel any, name string, args any) {
-	p.t.Helper()
-	p.send([][]byte{{}}, map[string]any{"message_id": "x", "v": 3, "response_to": channel}, name, args)
-}
-
-func (p *puppet) recv() event {
-	p.t.Helper()
-	frames, err := p.conn.Recv()
-	must(p.t, err)
-	e := event{Frames: len(frames)}
-	dec := msgpack.NewDecoder(bytes.NewReader(frames[len(frames)-1]))
-	if n, err := dec.DecodeArrayLen(); err != nil || n != 3 {
-		p.t.Fatalf("an event of %d parts, %v", n, err)
-	}
-	must(p.t, dec.Decode(&e.Header))
-	must(p.t, dec.Decode(&e.Name))
-	must(p.t, dec.Decode(&e.Args))
-	return e
-}
-
-// recvNoBeat skips heartbeats.
-func (p *puppet) recvNoBeat() event {
-	for {
-		if e := p.recv(); !e.beat() {
-			return e
-		}
-	}
-}
-
-// facingServer runs f in a bubble with a puppet that dialled our server.
-func facingServer(t *testing.T, cfg rpc.Config, f func(t *testing.T, p *puppet)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		tr := rpc.Memory()
-		at, stop := server(t, tr, "x", cfg)
-		conn, err := tr.Dial(t.Context(), at, "puppet")
-		must(t, err)
-		f(t, &puppet{t, conn})
-		must(t, conn.Close())
-		stop()
-	})
-}
-
-// facingClient runs f in a bubble with a link of ours to a puppet that listens.
-func facingClient(t *testing.T, f func(t *testing.T, l *rpc.Link, p *puppet)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		tr := rpc.Memory()
-		ln, err := tr.Listen(t.Context(), "x")
-		must(t, err)
-		got := make(chan rpc.Conn, 1)
-		go func() {
-			c, _ := ln.Accept(t.Context())
-			got <- c
-		}()
-		l, err := rpc.Dial(t.Context(), tr, "x", rpc.Config{Identity: "us", Methods: house()})
-		must(t, err)
-		p := &puppet{t, <-got}
-		f(t, l, p)
-		must(t, l.Close())
-		l.Wait()
-		must(t, p.conn.Close())
-		must(t, ln.Close())
-	})
-}
-
 func TestServerAnswers(t *testing.T) {
-	facingServer(t, rpc.Config{Methods: house()}, func(t *testing.T, p *puppet) {
+	facingServer(t, rpc.Config{Methods: house()}, func(p *puppet) {
+		t := p.t
 		for _, id := range []any{"a text id", []byte("a bin id"), bytes.Repeat([]byte("b"), 32), long(36), int8(7)} {
 			p.ask(id, "add", 1, 2)
 			e := p.recv()
@@ -166,7 +66,8 @@ func TestServerAnswers(t *testing.T) {
 // TestServerCredits: a stream never sends more than it was given, however
 // slowly that comes.
 func TestServerCredits(t *testing.T) {
-	facingServer(t, rpc.Config{Methods: house()}, func(t *testing.T, p *puppet) {
+	facingServer(t, rpc.Config{Methods: house()}, func(p *puppet) {
+		t := p.t
 		p.ask("s", "count", 1000)
 		got := 0
 		items := func(want int) {
@@ -228,73 +129,6 @@ func TestServerCredits(t *testing.T) {
 	})
 }
 
-// TestClientCredits: nothing is asked for with the first item, then always up
-// to 100 when fewer than 50 are under way or unread.
-func TestClientCredits(t *testing.T) {
-	facingClient(t, func(t *testing.T, l *rpc.Link, p *puppet) {
-		s, err := l.Stream(t.Context(), "feed", 1)
-		must(t, err)
-		e := p.recv()
-		id := e.Header["message_id"]
-		if raw, ok := id.([]byte); !ok || len(raw) != 32 || e.Name != "feed" || fmt.Sprint(e.Args) != "[1]" || e.Frames != 2 {
-			t.Fatalf("the request is %+v", e)
-		}
-		sent, taken := 0, 0
-		feed := func(n int) {
-			for range n {
-				p.on(id, "STREAM", []any{sent})
-				sent++
-			}
-		}
-		take := func(n int) {
-			t.Helper()
-			for range n {
-				var item []int
-				must(t, s.Next(&item))
-				if item[0] != taken {
-					t.Fatalf("item %d is %v", taken, item)
-				}
-				taken++
-			}
-		}
-		more := func(want string) {
-			t.Helper()
-			if e := p.recvNoBeat(); e.Name != "_zpc_more" || fmt.Sprint(e.Args) != want || !reflect.DeepEqual(e.Header["response_to"], id) {
-				t.Fatalf("wanted credit %s, got %+v", want, e)
-			}
-		}
-		feed(1)
-		take(1)
-		go func() { take(1) }()
-		more("[100]")
-		feed(100)
-		synctest.Wait()
-		take(50) // 51 of 100 taken: 49 left, so the next asks
-		take(1)
-		more("[51]")
-		feed(51)
-		take(99)
-		more("[51]") // in between: 49 were left once more
-		p.on(id, "STREAM_DONE", nil)
-		if err := s.Next(nil); err != io.EOF {
-			t.Errorf("the end is %v", err)
-		}
-
-		s, err = l.Stream(t.Context(), "feed", 2)
-		must(t, err)
-		id = p.recvNoBeat().Header["message_id"]
-		sent, taken = 0, 0
-		feed(150)
-		synctest.Wait()
-		for err = s.Next(nil); err == nil; err = s.Next(nil) {
-			taken++
-		}
-		if taken > 101 || err == io.EOF {
-			t.Errorf("of a peer that over-sends %d were taken, then %v", taken, err)
-		}
-	})
-}
-
 // TestServerHeartbeats: the server beats first (a stock command line client
 // waits for that), and a client that never answers is lost at 15 s.
 func TestServerHeartbeats(t *testing.T) {
@@ -308,7 +142,8 @@ func TestServerHeartbeats(t *testing.T) {
 		ended <- time.Since(began)
 		return 0, nil
 	})}}
-	facingServer(t, cfg, func(t *testing.T, p *puppet) {
+	facingServer(t, cfg, func(p *puppet) {
+		t := p.t
 		ended = make(chan time.Duration, 1)
 		began := time.Now()
 		p.ask([]byte("id"), "wait")
@@ -336,64 +171,9 @@ func TestServerHeartbeats(t *testing.T) {
 	})
 }
 
-func TestClientHeartbeats(t *testing.T) {
-	facingClient(t, func(t *testing.T, l *rpc.Link, p *puppet) {
-		began := time.Now()
-		go func() {
-			for range 3 {
-				p.recv()
-			}
-		}()
-		err := l.Call(t.Context(), "anything", nil)
-		if d := time.Since(began); !errors.Is(err, rpc.ErrLostRemote) || d != 15*time.Second {
-			t.Errorf("after %v: %v", d, err)
-		}
-		if l.Err() != nil {
-			t.Errorf("the link went down with one call: %v", l.Err())
-		}
-		// An answer after 31 s of heartbeats counts, and text ids are taken too.
-		go func() {
-			e := p.recvNoBeat()
-			for range 6 {
-				p.recv()
-				p.on(e.Header["message_id"], "_zpc_hb", []any{0})
-			}
-			time.Sleep(time.Second)
-			p.on(string(e.Header["message_id"].([]byte)), "OK", []any{5})
-		}()
-		began = time.Now()
-		var got int
-		must(t, l.Call(t.Context(), "anything", &got))
-		if d := time.Since(began); got != 5 || d != 31*time.Second {
-			t.Errorf("got %d after %v", got, d)
-		}
-	})
-}
-
-func TestClientCancels(t *testing.T) {
-	facingClient(t, func(t *testing.T, l *rpc.Link, p *puppet) {
-		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
-		defer cancel()
-		err := l.Call(ctx, "anything", nil)
-		if !errors.Is(err, rpc.ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("got %v", err)
-		}
-		e := p.recv()
-		if e.Header["deadline_ms"] != uint32(1500) && e.Header["deadline_ms"] != uint16(1500) {
-			t.Errorf("deadline %#v", e.Header["deadline_ms"])
-		}
-		c := p.recv()
-		if c.Name != "_zpc_cancel" || !reflect.DeepEqual(c.Header["response_to"], e.Header["message_id"]) {
-			t.Errorf("cancelled by %+v", c)
-		}
-		if err := l.Call(ctx, "anything", nil); !errors.Is(err, rpc.ErrTimeout) {
-			t.Errorf("called with an ended context: %v", err)
-		}
-	})
-}
-
 func TestServerDeadline(t *testing.T) {
-	facingServer(t, rpc.Config{Methods: house()}, func(t *testing.T, p *puppet) {
+	facingServer(t, rpc.Config{Methods: house()}, func(p *puppet) {
+		t := p.t
 		began := time.Now()
 		p.send([][]byte{{}}, map[string]any{"message_id": "m", "v": 3, "deadline_ms": 1200}, "hang", []any{})
 		e := p.recv()
@@ -418,7 +198,8 @@ func TestBadEvents(t *testing.T) {
 		"many":     append([]byte{0xdd, 0, 1, 0x86, 0xa1}, make([]byte, 100_001)...),
 		"map key":  {0x91, 0x81, 0x90, 0x01},
 	} {
-		facingServer(t, rpc.Config{Methods: house()}, func(t *testing.T, p *puppet) {
+		facingServer(t, rpc.Config{Methods: house()}, func(p *puppet) {
+			t := p.t
 			b, err := msgpack.Marshal([]any{map[string]any{"message_id": "m", "v": 3}, "echo"})
 			must(t, err)
 			b[0] = 0x93
