@@ -17,15 +17,15 @@ import (
 	"longshore/retryq/boltstore"
 )
 
-func openFile(t testing.TB, path string) (*boltstore.Store, *retryq.Ledger) {
-	t.Helper()
+func openFile(tb testing.TB, path string) (*boltstore.Store, *retryq.Ledger) {
+	tb.Helper()
 	store, err := boltstore.Open(path, boltstore.Options{Reserve: -1})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	l, err := retryq.Open(t.Context(), retryq.Config{Store: store})
+	l, err := retryq.Open(tb.Context(), retryq.Config{Store: store})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return store, l
 }

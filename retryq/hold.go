@@ -33,7 +33,7 @@ func (h hold) holds(id placement.ID) bool {
 func (m *memory) missing() []placement.NodeID {
 	var missing []placement.NodeID
 	for id, n := range m.nodes {
-		if n.rec.Known() && !(n.registered && n.listed) {
+		if n.rec.Known() && (!n.registered || !n.listed) {
 			missing = append(missing, id)
 		}
 	}

@@ -9,14 +9,13 @@ import (
 	"time"
 
 	"longshore/internal/placement"
-	"longshore/retryq"
 )
 
 func sorted[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
 func TestSubmitToRunning(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1 := w.node("n1")
 		s := w.submit(app(2))
 		if !slices.Equal(s.Added, []placement.Replica{web1, web2}) || s.Unchanged || s.Revision != 1 {
@@ -40,8 +39,8 @@ func TestSubmitToRunning(t *testing.T) {
 }
 
 func TestOnlyTheOldestOfEqualNeedsIsOffered(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1 := w.node("n1")
 		w.submit(app(3))
 		first := w.mustNext()
@@ -68,8 +67,8 @@ func TestOnlyTheOldestOfEqualNeedsIsOffered(t *testing.T) {
 }
 
 func TestRemoveWaitsForProof(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1 := w.node("n1")
 		w.submit(app(1, ha))
 		w.place(n1)

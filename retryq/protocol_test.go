@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"longshore/internal/placement"
-	"longshore/retryq"
 )
 
 func (w *world) lose(n placement.NodeID, silent time.Duration, hostAnswers bool) int {
@@ -18,8 +17,8 @@ func (w *world) lose(n placement.NodeID, silent time.Duration, hostAnswers bool)
 }
 
 func TestSilenceReplacesAndAdopts(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1, n2 := w.node("n1"), w.node("n2")
 		w.submit(app(1))
 		w.place(n1)
@@ -55,8 +54,8 @@ func TestSilenceReplacesAndAdopts(t *testing.T) {
 }
 
 func TestOwnLostAfter(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1 := w.node("n1")
 		w.submit(app(1, func(r *placement.Request) { r.LostAfter = 5000 }))
 		w.place(n1)
@@ -70,8 +69,8 @@ func TestOwnLostAfter(t *testing.T) {
 }
 
 func TestAbsenceNeedsProof(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1 := w.node("n1")
 		w.submit(app(1))
 		try := w.place(n1)
@@ -99,8 +98,7 @@ func TestAbsenceNeedsProof(t *testing.T) {
 }
 
 func TestAnotherDataRootIsSilence(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
 		n1 := w.node("n1")
 		w.submit(app(1))
 		try := w.place(n1)
@@ -126,8 +124,8 @@ func TestAnotherDataRootIsSilence(t *testing.T) {
 }
 
 func TestReportsOutOfOrderAreDropped(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1 := w.node("n1")
 		w.submit(app(1))
 		try := w.mustNext()
@@ -157,8 +155,8 @@ func TestReportsOutOfOrderAreDropped(t *testing.T) {
 }
 
 func TestSameListing(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1 := w.node("n1")
 		n1.seq++
 		a, _, err := w.l.Report(t.Context(), placement.Report{V: 1, Cluster: w.l.Cluster(), Node: "n1", Link: n1.link, Seq: n1.seq, Full: true, Same: "none", At: new(n1.at)})
@@ -169,8 +167,7 @@ func TestSameListing(t *testing.T) {
 }
 
 func TestStartTimeout(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
 		n1 := w.node("n1")
 		w.submit(app(1))
 		try := w.mustNext()
@@ -189,8 +186,8 @@ func TestStartTimeout(t *testing.T) {
 }
 
 func TestFailedStartBacksOffAlone(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1 := w.node("n1")
 		w.submit(app(2))
 		try := w.mustNext()
@@ -220,8 +217,8 @@ func TestFailedStartBacksOffAlone(t *testing.T) {
 }
 
 func TestDeadOfFinalReasons(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		w.node("n1")
 		w.node("n2")
 		w.submit(app(1))
@@ -245,8 +242,8 @@ func TestDeadOfFinalReasons(t *testing.T) {
 }
 
 func TestDeadline(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1 := w.node("n1")
 		a := app(2, ha)
 		a.Services[0].Deadline = placement.Millis(time.Hour.Milliseconds())
@@ -272,8 +269,8 @@ func TestDeadline(t *testing.T) {
 }
 
 func TestExits(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1 := w.node("n1")
 		w.submit(app(1))
 		try := w.place(n1)
@@ -325,8 +322,8 @@ func TestExits(t *testing.T) {
 }
 
 func TestDone(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1 := w.node("n1")
 		w.submit(app(1, func(r *placement.Request) { r.Restart = placement.RestartNo }))
 		try := w.place(n1)

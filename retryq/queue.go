@@ -216,11 +216,12 @@ func smaller(a, b *waiting) bool {
 // ageHeap has the oldest first.
 type ageHeap []*waiting
 
-func (h ageHeap) Len() int           { return len(h) }
-func (h ageHeap) Less(i, j int) bool { return elder(h[i], h[j]) }
-func (h ageHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].inAge, h[j].inAge = i, j
+func (h *ageHeap) Len() int           { return len(*h) }
+func (h *ageHeap) Less(i, j int) bool { return elder((*h)[i], (*h)[j]) }
+func (h *ageHeap) Swap(i, j int) {
+	all := *h
+	all[i], all[j] = all[j], all[i]
+	all[i].inAge, all[j].inAge = i, j
 }
 
 func (h *ageHeap) Push(x any) {
@@ -240,18 +241,20 @@ func (h *ageHeap) Pop() any {
 // dueHeap has first what is due first.
 type dueHeap []*waiting
 
-func (h dueHeap) Len() int { return len(h) }
+func (h *dueHeap) Len() int { return len(*h) }
 
-func (h dueHeap) Less(i, j int) bool {
-	if !h[i].due.Equal(h[j].due) {
-		return h[i].due.Before(h[j].due)
+func (h *dueHeap) Less(i, j int) bool {
+	a, b := (*h)[i], (*h)[j]
+	if !a.due.Equal(b.due) {
+		return a.due.Before(b.due)
 	}
-	return elder(h[i], h[j])
+	return elder(a, b)
 }
 
-func (h dueHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].inDue, h[j].inDue = i, j
+func (h *dueHeap) Swap(i, j int) {
+	all := *h
+	all[i], all[j] = all[j], all[i]
+	all[i].inDue, all[j].inDue = i, j
 }
 
 func (h *dueHeap) Push(x any) {

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"longshore/internal/placement"
-	"longshore/retryq"
 )
 
 func pass(n placement.NodeID, code string) placement.Outcome {
@@ -13,8 +12,8 @@ func pass(n placement.NodeID, code string) placement.Outcome {
 }
 
 func TestProgressKeepsAPlacementInHand(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		w.node("n1")
 		w.submit(app(1))
 		try := w.mustNext()
@@ -49,8 +48,8 @@ func TestProgressKeepsAPlacementInHand(t *testing.T) {
 }
 
 func TestGivenUpBeforeItIsSettled(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		w.node("n1")
 		w.submit(app(1))
 		try := w.mustNext()
@@ -68,8 +67,8 @@ func TestGivenUpBeforeItIsSettled(t *testing.T) {
 }
 
 func TestMoreRoomHurriesTheSmallestAndTheOldest(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		w.node("n1")
 		sizes := []int64{50, 40, 10, 30}
 		a := placement.App{V: 1, Owner: "alice", Name: "shop"}
@@ -106,8 +105,8 @@ func TestMoreRoomHurriesTheSmallestAndTheOldest(t *testing.T) {
 }
 
 func TestHATokenByDomain(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1, n2, n3 := w.node("n1"), w.node("n2"), w.node("n3")
 		for node, zone := range map[placement.NodeID]string{"n1": "a", "n2": "a", "n3": "b"} {
 			if _, err := w.l.ChangeNode(t.Context(), placement.NodeChange{Node: node, Labels: map[string]string{"zone": zone}}); err != nil {
@@ -147,8 +146,8 @@ func TestHATokenByDomain(t *testing.T) {
 }
 
 func TestDraining(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1 := w.node("n1")
 		w.submit(app(2))
 		first := w.place(n1)

@@ -12,8 +12,8 @@ import (
 )
 
 func TestChangeReplacesOneByOne(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1 := w.node("n1")
 		w.submit(app(3))
 		for range 3 {
@@ -57,8 +57,8 @@ func TestChangeReplacesOneByOne(t *testing.T) {
 }
 
 func TestBrokenChangeStopsAtOneAndIsMended(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1 := w.node("n1")
 		w.submit(app(2))
 		w.place(n1)
@@ -84,8 +84,8 @@ func TestBrokenChangeStopsAtOneAndIsMended(t *testing.T) {
 }
 
 func TestScaleDownAndServiceRemoved(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1 := w.node("n1")
 		a := app(2)
 		db := a.Services[0]
@@ -111,8 +111,8 @@ func TestScaleDownAndServiceRemoved(t *testing.T) {
 }
 
 func TestRemoveOnDeadMachine(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1, n2 := w.node("n1"), w.node("n2")
 		w.submit(app(2, ha, func(r *placement.Request) { r.LostAfter = 60_000 }))
 		w.place(n1)
@@ -148,8 +148,8 @@ func TestRemoveOnDeadMachine(t *testing.T) {
 }
 
 func TestTombstonesEnd(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1 := w.node("n1")
 		w.submit(app(1))
 		w.place(n1)
@@ -180,8 +180,8 @@ func TestTombstonesEnd(t *testing.T) {
 
 // V6: two submits of one app at once; each replica has one wanted life.
 func TestSubmitsAtOnce(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1 := w.node("n1")
 		var all sync.WaitGroup
 		for i := range 8 {
@@ -205,8 +205,8 @@ func TestSubmitsAtOnce(t *testing.T) {
 }
 
 func TestBigAppIsRolledOutInParts(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		if s := w.submit(app(1000)); len(s.Added) != 1000 {
 			t.Errorf("%d added", len(s.Added))
 		}
@@ -236,8 +236,8 @@ func TestBigAppIsRolledOutInParts(t *testing.T) {
 }
 
 func TestInvalidApps(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		for name, change := range map[string]func(*placement.App){
 			"owner":    func(a *placement.App) { a.Owner = "a/b" },
 			"name":     func(a *placement.App) { a.Name = "" },
@@ -260,8 +260,8 @@ func TestInvalidApps(t *testing.T) {
 }
 
 func TestWatch(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1 := w.node("n1")
 		w.submit(app(1))
 		events := make(chan placement.Event, 100)
@@ -319,8 +319,8 @@ func TestWatch(t *testing.T) {
 }
 
 func TestSlowWatcherIsCutOff(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		go1, ended := make(chan struct{}), make(chan error, 1)
 		go func() {
 			ended <- w.l.Watch(t.Context(), placement.Filter{}, func(placement.Event) error { <-go1; return nil })

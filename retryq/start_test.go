@@ -16,8 +16,8 @@ import (
 )
 
 func TestStartHoldsOldWork(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1, n2 := w.node("n1"), w.node("n2")
 		w.submit(app(3, ha))
 		first := w.place(n1)
@@ -86,8 +86,8 @@ func TestStartHoldsOldWork(t *testing.T) {
 }
 
 func TestHoldEndsByItself(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		w.node("n1")
 		w.submit(app(1))
 		w.restart()
@@ -100,8 +100,8 @@ func TestHoldEndsByItself(t *testing.T) {
 }
 
 func TestGivenUpNodeIsNotWaitedFor(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		n1, n2 := w.node("n1"), w.node("n2")
 		w.submit(app(1))
 		w.place(n1)
@@ -127,8 +127,8 @@ func TestGivenUpNodeIsNotWaitedFor(t *testing.T) {
 }
 
 func TestFirstStartHoldsNothing(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		if why := w.l.Holding(); why != "" {
 			t.Errorf("holding: %s", why)
 		}
@@ -152,7 +152,7 @@ func copyFile(t *testing.T, to, from string) {
 }
 
 // onFile runs a test on a bolt file that can be rolled back.
-func onFile(t *testing.T, test func(t *testing.T, w *world, rollBack func())) {
+func onFile(t *testing.T, test func(w *world, rollBack func())) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ledger")
 	synctest.Test(t, func(t *testing.T) {
@@ -167,7 +167,7 @@ func onFile(t *testing.T, test func(t *testing.T, w *world, rollBack func())) {
 		w.start()
 		t.Cleanup(func() { w.stop(); w.store.Close() })
 		saved := false
-		test(t, w, func() { // the first call saves, the second puts back
+		test(w, func() { // the first call saves, the second puts back
 			w.stop()
 			w.store.Close()
 			if saved {
@@ -183,7 +183,8 @@ func onFile(t *testing.T, test func(t *testing.T, w *world, rollBack func())) {
 }
 
 func TestRolledBackFileIsSeen(t *testing.T) {
-	onFile(t, func(t *testing.T, w *world, rollBack func()) {
+	onFile(t, func(w *world, rollBack func()) {
+		t := w.t
 		n1, n2 := w.node("n1"), w.node("n2")
 		w.submit(app(2, ha))
 		rollBack() // saves
@@ -249,7 +250,8 @@ func TestRolledBackFileIsSeen(t *testing.T) {
 }
 
 func TestRollbackAdoptsTheHighestEpochWhereItsSlotIsFree(t *testing.T) {
-	onFile(t, func(t *testing.T, w *world, rollBack func()) {
+	onFile(t, func(w *world, rollBack func()) {
+		t := w.t
 		n1, n2 := w.node("n1"), w.node("n2")
 		w.submit(app(2, ha))
 		w.place(n1)
@@ -268,9 +270,7 @@ func TestRollbackAdoptsTheHighestEpochWhereItsSlotIsFree(t *testing.T) {
 		stale := maps.Clone(n1.copies)
 		n1.list() // web/1's old copy is stopped
 		w.place(n1)
-		for id, c := range stale {
-			n1.copies[id] = c // and a reboot of the node brings it back
-		}
+		maps.Copy(n1.copies, stale) // and a reboot of the node brings it back
 		rollBack()
 		w.expect(web1, placement.Running, "n1")
 		for _, n := range []*node{n1, n2} {
@@ -288,7 +288,8 @@ func TestRollbackAdoptsTheHighestEpochWhereItsSlotIsFree(t *testing.T) {
 }
 
 func TestUnknownPlacementIsQuarantined(t *testing.T) {
-	onFile(t, func(t *testing.T, w *world, rollBack func()) {
+	onFile(t, func(w *world, rollBack func()) {
+		t := w.t
 		n1 := w.node("n1")
 		rollBack()
 		n1.openLink()
@@ -314,11 +315,11 @@ func TestUnknownPlacementIsQuarantined(t *testing.T) {
 }
 
 func TestOperatorsNewGeneration(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		w.node("n1")
 		w.stop()
-		l, err := retryq.Open(t.Context(), retryq.Config{Store: store, NewGeneration: true})
+		l, err := retryq.Open(t.Context(), retryq.Config{Store: w.store, NewGeneration: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -329,8 +330,8 @@ func TestOperatorsNewGeneration(t *testing.T) {
 }
 
 func TestWrongClusterIsRefused(t *testing.T) {
-	onBoth(t, func(t *testing.T, store retryq.Store) {
-		w := begin(t, store)
+	onBoth(t, func(w *world) {
+		t := w.t
 		w.node("n1")
 		_, err1 := w.l.Bind(t.Context(), placement.Bind{Cluster: "x", Node: "n1"})
 		_, _, err2 := w.l.Report(t.Context(), placement.Report{Cluster: "x", Node: "n1"})

@@ -16,10 +16,10 @@ import (
 )
 
 // onBoth runs a test in a bubble on each kind of store.
-func onBoth(t *testing.T, test func(t *testing.T, store retryq.Store)) {
+func onBoth(t *testing.T, test func(w *world)) {
 	t.Helper()
 	t.Run("mem", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) { test(t, memstore.New()) })
+		synctest.Test(t, func(t *testing.T) { test(begin(t, memstore.New())) })
 	})
 	t.Run("bolt", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "ledger")
@@ -29,7 +29,7 @@ func onBoth(t *testing.T, test func(t *testing.T, store retryq.Store)) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { store.Close() })
-			test(t, store)
+			test(begin(t, store))
 		})
 	})
 }
@@ -44,6 +44,7 @@ type world struct {
 }
 
 func begin(t *testing.T, store retryq.Store) *world {
+	t.Helper()
 	w := &world{t: t, store: store}
 	w.start()
 	t.Cleanup(func() { w.stop() })

@@ -32,6 +32,7 @@ func open(t *testing.T, path string, o boltstore.Options) *boltstore.Store {
 
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) retryq.Store {
+		t.Helper()
 		return open(t, filepath.Join(t.TempDir(), "ledger"), boltstore.Options{Reserve: 4096})
 	})
 }

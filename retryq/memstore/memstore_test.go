@@ -9,5 +9,8 @@ import (
 )
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) retryq.Store { return memstore.New() })
+	storetest.Run(t, func(t *testing.T) retryq.Store {
+		t.Helper()
+		return memstore.New()
+	})
 }

@@ -37,7 +37,7 @@ func Bind(r Record, slot Slot, slotKey string, node placement.NodeRecord, b plac
 		if b.At.Compare(r.Bound.At) <= 0 {
 			return r, slot, Answer{Verdict: placement.VerdictYes}
 		}
-		r.hold(b.Node, b.Epoch, b.At)
+		r = r.heldBy(b.Node, b.Epoch, b.At)
 		return r, slot, Answer{Verdict: placement.VerdictYes, Changed: true}
 	}
 	if r.State != placement.Pending {
@@ -52,11 +52,11 @@ func Bind(r Record, slot Slot, slotKey string, node placement.NodeRecord, b plac
 		return condemn(r, slot, b, &placement.Reason{Code: placement.ReasonDraining})
 	}
 	if holder, ok := slotFree(r, slot, slotKey); !ok {
-		return condemn(r, slot, b, heldBy(r, holder))
+		return condemn(r, slot, b, tokenHeld(r, holder))
 	}
-	slot = r.take(slot, slotKey)
+	r, slot = r.take(slot, slotKey)
 	r.State = placement.Bound
-	r.hold(b.Node, b.Epoch, b.At)
+	r = r.heldBy(b.Node, b.Epoch, b.At)
 	return r, slot, Answer{Verdict: placement.VerdictYes, Changed: true, Adopted: adopted}
 }
 
@@ -70,20 +70,21 @@ func condemn(r Record, slot Slot, b placement.Bind, why *placement.Reason) (Reco
 	return r, slot, a
 }
 
-// hold makes (node, epoch, at) what is bound and what may be adopted. The
+// heldBy makes (node, epoch, at) what is bound and what may be adopted. The
 // holders are new values: others may still read the old ones.
-func (r *Record) hold(node placement.NodeID, e placement.Epoch, at placement.SessionOp) {
+func (r Record) heldBy(node placement.NodeID, e placement.Epoch, at placement.SessionOp) Record {
 	r.Bound = &placement.Holder{Node: node, Epoch: e, At: at}
 	r.Last = &placement.Holder{Node: node, Epoch: e, At: at}
+	return r
 }
 
 // take makes the record hold the slot.
-func (r *Record) take(slot Slot, slotKey string) Slot {
+func (r Record) take(slot Slot, slotKey string) (Record, Slot) {
 	r.Slot = slotKey
 	if slotKey == "" {
-		return slot
+		return r, slot
 	}
-	return slot.With(r.ID)
+	return r, slot.With(r.ID)
 }
 
 func slotFree(r Record, slot Slot, slotKey string) (placement.Replica, bool) {
@@ -93,6 +94,6 @@ func slotFree(r Record, slot Slot, slotKey string) (placement.Replica, bool) {
 	return slot.Free(r.ID)
 }
 
-func heldBy(r Record, holder placement.Replica) *placement.Reason {
+func tokenHeld(r Record, holder placement.Replica) *placement.Reason {
 	return &placement.Reason{Code: placement.ReasonHAToken, Need: r.Request.HAToken, Have: "held by " + string(holder)}
 }

@@ -67,22 +67,30 @@ func TestBind(t *testing.T) {
 		want    func(*rule.Record) // nil: unchanged
 		slot    []placement.ID
 	}{
-		{name: "PENDING at the record's epoch is bound", rec: pending(), ask: ask("n1", 6, 2, 10), verdict: "yes",
+		{
+			name: "PENDING at the record's epoch is bound", rec: pending(), ask: ask("n1", 6, 2, 10), verdict: "yes",
 			want: func(r *rule.Record) {
 				r.State, r.Bound, r.Last = placement.Bound, holder("n1", 6, 2, 10), holder("n1", 6, 2, 10)
-			}},
-		{name: "the slot is taken with the bind", rec: pending(), holders: []placement.ID{}, ask: ask("n1", 6, 2, 10), verdict: "yes", slot: []placement.ID{id},
+			},
+		},
+		{
+			name: "the slot is taken with the bind", rec: pending(), holders: []placement.ID{}, ask: ask("n1", 6, 2, 10), verdict: "yes", slot: []placement.ID{id},
 			want: func(r *rule.Record) {
 				r.State, r.Bound, r.Last, r.Slot = placement.Bound, holder("n1", 6, 2, 10), holder("n1", 6, 2, 10), slotK
-			}},
+			},
+		},
 		{name: "a slot of another replica says no", rec: pending(), holders: []placement.ID{other}, ask: ask("n1", 6, 2, 10), verdict: "no", slot: []placement.ID{other}},
-		{name: "a slot of an older life of this replica is shared", rec: pending(), holders: []placement.ID{"alice/shop/web/1.00000000000000000001"}, ask: ask("n1", 6, 2, 10), verdict: "yes",
+		{
+			name: "a slot of an older life of this replica is shared", rec: pending(), holders: []placement.ID{"alice/shop/web/1.00000000000000000001"}, ask: ask("n1", 6, 2, 10), verdict: "yes",
 			slot: []placement.ID{"alice/shop/web/1.00000000000000000001", id},
 			want: func(r *rule.Record) {
 				r.State, r.Bound, r.Last, r.Slot = placement.Bound, holder("n1", 6, 2, 10), holder("n1", 6, 2, 10), slotK
-			}},
-		{name: "a slot has two placements at most", rec: pending(), holders: []placement.ID{"alice/shop/web/1.0a", "alice/shop/web/1.0b"}, ask: ask("n1", 6, 2, 10), verdict: "no",
-			slot: []placement.ID{"alice/shop/web/1.0a", "alice/shop/web/1.0b"}},
+			},
+		},
+		{
+			name: "a slot has two placements at most", rec: pending(), holders: []placement.ID{"alice/shop/web/1.0a", "alice/shop/web/1.0b"}, ask: ask("n1", 6, 2, 10), verdict: "no",
+			slot: []placement.ID{"alice/shop/web/1.0a", "alice/shop/web/1.0b"},
+		},
 		{name: "an older epoch is refused", rec: pending(), ask: ask("n2", 5, 2, 10), verdict: "no"},
 		{name: "another digest is refused", rec: pending(), ask: with2(ask("n1", 6, 2, 10), func(b *placement.Bind) { b.Digest = "x" }), verdict: "no"},
 		{name: "a draining node takes no new work", rec: pending(), node: draining, ask: ask("n1", 6, 2, 10), verdict: "no"},
@@ -90,28 +98,40 @@ func TestBind(t *testing.T) {
 
 		{name: "bound already: the same bind again changes nothing", rec: bound(), ask: ask("n1", 5, 2, 10), verdict: "yes"},
 		{name: "bound already: an older bind changes nothing", rec: running(), ask: ask("n1", 5, 2, 9), verdict: "yes"},
-		{name: "bound already: a newer op is recorded", rec: running(), ask: ask("n1", 5, 2, 12), verdict: "yes",
-			want: func(r *rule.Record) { r.Bound, r.Last = holder("n1", 5, 2, 12), holder("n1", 5, 2, 12) }},
-		{name: "bound already: a newer session is recorded", rec: bound(), ask: ask("n1", 5, 3, 1), verdict: "yes",
-			want: func(r *rule.Record) { r.Bound, r.Last = holder("n1", 5, 3, 1), holder("n1", 5, 3, 1) }},
+		{
+			name: "bound already: a newer op is recorded", rec: running(), ask: ask("n1", 5, 2, 12), verdict: "yes",
+			want: func(r *rule.Record) { r.Bound, r.Last = holder("n1", 5, 2, 12), holder("n1", 5, 2, 12) },
+		},
+		{
+			name: "bound already: a newer session is recorded", rec: bound(), ask: ask("n1", 5, 3, 1), verdict: "yes",
+			want: func(r *rule.Record) { r.Bound, r.Last = holder("n1", 5, 3, 1), holder("n1", 5, 3, 1) },
+		},
 		{name: "bound already: draining leaves what runs", rec: bound(), node: draining, ask: ask("n1", 5, 2, 10), verdict: "yes"},
 		{name: "bound already: another digest does not condemn what is bound", rec: bound(), ask: with2(ask("n1", 5, 2, 12), func(b *placement.Bind) { b.Digest = "x" }), verdict: "no"},
 		{name: "bound to another node", rec: bound(), ask: ask("n2", 5, 2, 99), verdict: "no"},
 		{name: "bound at another epoch", rec: bound(), ask: ask("n1", 4, 2, 99), verdict: "no"},
 
-		{name: "last with a newer op is adopted", rec: lost(), ask: ask("n1", 5, 2, 11), verdict: "yes",
+		{
+			name: "last with a newer op is adopted", rec: lost(), ask: ask("n1", 5, 2, 11), verdict: "yes",
 			want: func(r *rule.Record) {
 				r.State, r.Bound, r.Last = placement.Bound, holder("n1", 5, 2, 11), holder("n1", 5, 2, 11)
-			}},
+			},
+		},
 		{name: "V8: a late repeat of the answered bind neither adopts nor condemns", rec: lost(), ask: ask("n1", 5, 2, 10), verdict: "no"},
 		{name: "a late bind with an older op neither adopts nor condemns", rec: lost(), ask: ask("n1", 5, 2, 9), verdict: "no"},
 		{name: "last of another node", rec: lost(), ask: ask("n2", 5, 2, 11), verdict: "no"},
-		{name: "adoption checks the HA slot, and condemns without it", rec: lost(), holders: []placement.ID{other}, ask: ask("n1", 5, 2, 11), verdict: "no", slot: []placement.ID{other},
-			want: func(r *rule.Record) { r.Last = nil }},
-		{name: "a draining node adopts nothing, and is condemned", rec: lost(), node: draining, ask: ask("n1", 5, 2, 11), verdict: "no",
-			want: func(r *rule.Record) { r.Last = nil }},
-		{name: "another digest condemns", rec: lost(), ask: with2(ask("n1", 5, 2, 11), func(b *placement.Bind) { b.Digest = "x" }), verdict: "no",
-			want: func(r *rule.Record) { r.Last = nil }},
+		{
+			name: "adoption checks the HA slot, and condemns without it", rec: lost(), holders: []placement.ID{other}, ask: ask("n1", 5, 2, 11), verdict: "no", slot: []placement.ID{other},
+			want: func(r *rule.Record) { r.Last = nil },
+		},
+		{
+			name: "a draining node adopts nothing, and is condemned", rec: lost(), node: draining, ask: ask("n1", 5, 2, 11), verdict: "no",
+			want: func(r *rule.Record) { r.Last = nil },
+		},
+		{
+			name: "another digest condemns", rec: lost(), ask: with2(ask("n1", 5, 2, 11), func(b *placement.Bind) { b.Digest = "x" }), verdict: "no",
+			want: func(r *rule.Record) { r.Last = nil },
+		},
 		{name: "condemned, it is never adopted", rec: with(lost(), func(r *rule.Record) { r.Last = nil }), ask: ask("n1", 5, 2, 12), verdict: "no"},
 
 		{name: "CANCELLED is never bound", rec: cancelled(), ask: ask("n1", 5, 2, 12), verdict: "no"},
@@ -202,17 +222,21 @@ func TestExit(t *testing.T) {
 		{"on-failure: code 0 ends it", policy("on-failure", 0, 0), false, exit(0, "n1", 5, 2, 11), 0, "done", done(0, "exit code 0"), true},
 		{"on-failure: another code starts again", policy("on-failure", 3, 2), false, exit(1, "n1", 5, 2, 11), 0, "yes", again(1, 3, 11), false},
 		{"on-failure: retries used up", policy("on-failure", 3, 3), false, exit(1, "n1", 5, 2, 11), 0, "done", done(1, "exit code 1 after 3 restarts"), true},
-		{"a draining node starts it elsewhere", policy("", 0, 0), true, exit(1, "n1", 5, 2, 11), 0, "no",
+		{
+			"a draining node starts it elsewhere", policy("", 0, 0), true, exit(1, "n1", 5, 2, 11), 0, "no",
 			func(r *rule.Record) {
 				code := 1
 				r.State, r.Epoch, r.Bound, r.Last, r.Slot, r.Exit = placement.Pending, ep(9), nil, nil, "", &code
-			}, true},
+			}, true,
+		},
 		{"an exit of another node is refused", policy("", 0, 0), false, exit(1, "n2", 5, 2, 11), 0, "no", nil, false},
 		{"an exit after rm is refused", cancelled(), false, exit(1, "n1", 5, 2, 11), 0, "no", nil, false},
-		{"what was given up resumes after a reboot", lost(), false, exit(137, "n1", 5, 3, 1), 0, "yes",
+		{
+			"what was given up resumes after a reboot", lost(), false, exit(137, "n1", 5, 3, 1), 0, "yes",
 			func(r *rule.Record) {
 				r.State, r.Bound, r.Last, r.Slot = placement.Bound, holder("n1", 5, 3, 1), holder("n1", 5, 3, 1), slotK
-			}, false},
+			}, false,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			slot := rule.Slot{}

@@ -47,7 +47,7 @@ func Exit(r Record, slot Slot, slotKey string, node placement.NodeRecord, b plac
 	r.State = placement.Bound
 	r.Exit = &code
 	r.Restarts++
-	r.hold(b.Node, b.Epoch, b.At)
+	r = r.heldBy(b.Node, b.Epoch, b.At)
 	return r, slot, Answer{Verdict: placement.VerdictYes, Changed: true}
 }
 

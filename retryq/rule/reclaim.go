@@ -38,8 +38,8 @@ func Reclaim(r Record, slot Slot, slotKey string, h placement.Holder) (Record, S
 	if _, ok := slotFree(r, slot, slotKey); !ok {
 		return r, slot, false
 	}
-	slot = r.take(slot, slotKey)
+	r, slot = r.take(slot, slotKey)
 	r.State, r.Left, r.Why = placement.Running, 0, ""
-	r.hold(h.Node, h.Epoch, h.At)
+	r = r.heldBy(h.Node, h.Epoch, h.At)
 	return r, slot, true
 }

@@ -61,7 +61,6 @@ func Rollout(app App, digests []string, have []Standing) (steps []Step, done boo
 // rollService is Rollout for one service.
 func rollService(app App, i int, digest string, have map[placement.Replica]Standing, wished map[placement.Replica]bool) (steps []Step, done bool) {
 	service := app.Wish.Services[i]
-	done = true
 	var placed []Step // replacements of copies that are on a node
 	gated := false    // one of them is not through yet
 	for n := 1; n <= service.Replicas; n++ {

@@ -65,9 +65,9 @@ func Seen(r Record, slot Slot, slotKey string, node placement.NodeID, c placemen
 		if _, ok := slotFree(r, slot, slotKey); !ok {
 			return stop(r, slot, last, t, "a replica with the same HA token took its place")
 		}
-		slot = r.take(slot, slotKey)
+		r, slot = r.take(slot, slotKey)
 		r.State, r.Why, r.Left = placement.Running, "", 0
-		r.hold(node, c.Epoch, *t.At)
+		r = r.heldBy(node, c.Epoch, *t.At)
 		return r, slot, Sight{Running: true, Changed: true, Adopted: true}
 	}
 	return stop(r, slot, last, t, "another copy took its place")

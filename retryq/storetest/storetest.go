@@ -19,7 +19,7 @@ func Run(t *testing.T, open func(t *testing.T) retryq.Store) {
 	t.Helper()
 	for _, c := range []struct {
 		name string
-		test func(t *testing.T, s retryq.Store)
+		test func(fixture)
 	}{
 		{"a key that was never put is absent", absent},
 		{"a put key has the revision of its transaction", putGet},
@@ -34,8 +34,14 @@ func Run(t *testing.T, open func(t *testing.T) retryq.Store) {
 		{"an ended context stops what is not queued", ended},
 		{"a closed store says so", closed},
 	} {
-		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
+		t.Run(c.name, func(t *testing.T) { c.test(fixture{t: t, s: open(t)}) })
 	}
+}
+
+// fixture is what each test of the suite gets.
+type fixture struct {
+	t *testing.T
+	s retryq.Store
 }
 
 func commit(t *testing.T, s retryq.Store, txn retryq.Txn) uint64 {
@@ -64,7 +70,8 @@ func put(kv ...string) retryq.Txn {
 	return t
 }
 
-func absent(t *testing.T, s retryq.Store) {
+func absent(f fixture) {
+	t, s := f.t, f.s
 	if item := get(t, s, "p/none"); item.Rev != 0 || item.Value != nil {
 		t.Errorf("an absent key has revision %d, value %q", item.Rev, item.Value)
 	}
@@ -74,7 +81,8 @@ func absent(t *testing.T, s retryq.Store) {
 	commit(t, s, retryq.Txn{Delete: []string{"p/none"}})
 }
 
-func putGet(t *testing.T, s retryq.Store) {
+func putGet(f fixture) {
+	t, s := f.t, f.s
 	rev := commit(t, s, put("p/a", "1", "r/a", "2"))
 	for _, key := range []string{"p/a", "r/a"} {
 		if item := get(t, s, key); item.Rev != rev {
@@ -94,7 +102,8 @@ func putGet(t *testing.T, s retryq.Store) {
 	}
 }
 
-func conflict(t *testing.T, s retryq.Store) {
+func conflict(f fixture) {
+	t, s := f.t, f.s
 	rev := commit(t, s, put("p/a", "1"))
 	txn := put("p/a", "2", "p/b", "2")
 	txn.Expect = []retryq.Expect{{Key: "p/a", Rev: rev}, {Key: "p/b", Rev: 77}}
@@ -110,7 +119,8 @@ func conflict(t *testing.T, s retryq.Store) {
 	}
 }
 
-func expectAbsence(t *testing.T, s retryq.Store) {
+func expectAbsence(f fixture) {
+	t, s := f.t, f.s
 	txn := put("p/a", "1")
 	txn.Expect = []retryq.Expect{{Key: "p/a"}}
 	commit(t, s, txn)
@@ -119,7 +129,8 @@ func expectAbsence(t *testing.T, s retryq.Store) {
 	}
 }
 
-func again(t *testing.T, s retryq.Store) {
+func again(f fixture) {
+	t, s := f.t, f.s
 	first := commit(t, s, put("p/a", "1"))
 	commit(t, s, retryq.Txn{Delete: []string{"p/a"}, Expect: []retryq.Expect{{Key: "p/a", Rev: first}}})
 	if item := get(t, s, "p/a"); item.Rev != 0 {
@@ -133,7 +144,8 @@ func again(t *testing.T, s retryq.Store) {
 	}
 }
 
-func scan(t *testing.T, s retryq.Store) {
+func scan(f fixture) {
+	t, s := f.t, f.s
 	commit(t, s, put("p/b/1", "b", "p/a", "a", "p/b/0", "c", "q/b/2", "d", "p/b", "e"))
 	var keys []string
 	var values [][]byte
@@ -153,7 +165,8 @@ func scan(t *testing.T, s retryq.Store) {
 	}
 }
 
-func scanError(t *testing.T, s retryq.Store) {
+func scanError(f fixture) {
+	t, s := f.t, f.s
 	commit(t, s, put("p/a", "1", "p/b", "2"))
 	enough := errors.New("enough")
 	n := 0
@@ -163,7 +176,8 @@ func scanError(t *testing.T, s retryq.Store) {
 	}
 }
 
-func bounds(t *testing.T, s retryq.Store) {
+func bounds(f fixture) {
+	t, s := f.t, f.s
 	many := retryq.Txn{}
 	for i := range retryq.MaxOps + 1 {
 		many.Put = append(many.Put, retryq.Put{Key: fmt.Sprint("p/", i)})
@@ -185,7 +199,8 @@ func bounds(t *testing.T, s retryq.Store) {
 	commit(t, s, most)
 }
 
-func race(t *testing.T, s retryq.Store) {
+func race(f fixture) {
+	t, s := f.t, f.s
 	rev := commit(t, s, put("p/a", "0"))
 	const racers = 50
 	won := make(chan int, racers)
@@ -213,7 +228,8 @@ func race(t *testing.T, s retryq.Store) {
 	}
 }
 
-func load(t *testing.T, s retryq.Store) {
+func load(f fixture) {
+	t, s := f.t, f.s
 	const writers, each = 20, 20
 	revs := make([][]uint64, writers)
 	var all sync.WaitGroup
@@ -251,7 +267,8 @@ func load(t *testing.T, s retryq.Store) {
 	}
 }
 
-func ended(t *testing.T, s retryq.Store) {
+func ended(f fixture) {
+	t, s := f.t, f.s
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.Commit(ctx, put("p/a", "1")); !errors.Is(err, context.Canceled) {
@@ -262,7 +279,8 @@ func ended(t *testing.T, s retryq.Store) {
 	}
 }
 
-func closed(t *testing.T, s retryq.Store) {
+func closed(f fixture) {
+	t, s := f.t, f.s
 	for range 2 {
 		if err := s.Close(); err != nil {
 			t.Fatalf("close: %v", err)
