@@ -58,6 +58,12 @@ func (h *heardReport) daemons(n *nodeEntry, now time.Time) {
 	}
 }
 
+// shownCopy is a copy that a listing shows in any form.
+type shownCopy struct {
+	id    placement.ID
+	epoch placement.Epoch
+}
+
 // reportsAtOnce bounds the transactions of one report that run together, so
 // that they share the store's writes.
 const reportsAtOnce = 64
@@ -67,13 +73,13 @@ const reportsAtOnce = 64
 func (h *heardReport) apply(ctx context.Context) error {
 	all, ctx := errgroup.WithContext(ctx)
 	all.SetLimit(reportsAtOnce)
-	shown := make(map[placement.ID]placement.Epoch, len(h.listing.copies))
+	shown := make(map[shownCopy]bool, len(h.listing.copies))
 	for _, c := range h.listing.copies {
 		if h.full && !h.ok[c.ID.Owner()] {
 			continue
 		}
 		if c.State != placement.CopyGone {
-			shown[c.ID] = c.Epoch
+			shown[shownCopy{c.ID, c.Epoch}] = true
 		}
 		if h.see(c) {
 			all.Go(func() error { return h.change(ctx, c) })
@@ -183,7 +189,7 @@ func (h *heardReport) stranger(ctx context.Context, c placement.Copy) error {
 }
 
 // absent lists what is bound on the node, was not shown, and could have been.
-func (h *heardReport) absent(shown map[placement.ID]placement.Epoch) []placement.ID {
+func (h *heardReport) absent(shown map[shownCopy]bool) []placement.ID {
 	l := h.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -191,7 +197,7 @@ func (h *heardReport) absent(shown map[placement.ID]placement.Epoch) []placement
 	bound := l.mem.node(h.node).bound
 	for _, id := range sortedKeys(bound) {
 		e := bound[id]
-		if epoch, ok := shown[id]; h.ok[id.Owner()] && (!ok || epoch != e.rec.Bound.Epoch) && h.trust.At.Compare(e.rec.Bound.At) >= 0 {
+		if h.ok[id.Owner()] && !shown[shownCopy{id, e.rec.Bound.Epoch}] && h.trust.At.Compare(e.rec.Bound.At) >= 0 {
 			absent = append(absent, id)
 		}
 	}
