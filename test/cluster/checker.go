@@ -54,6 +54,8 @@ type Checker struct {
 	cut      map[string]bool              // nodes that the test has killed whole
 	crowd    map[string]time.Time         // too many run since, by replica or by token and node
 	missing  map[placement.Replica]time.Time
+	at       map[placement.Replica]Sighting // where it ran last
+	moved    []string
 	told     map[Violation]bool
 	found    []Violation
 	longest  time.Duration // that a crowd lasted
@@ -69,7 +71,7 @@ func NewChecker(b Bounds) *Checker {
 		wanted: map[placement.Replica]time.Time{}, unwanted: map[placement.Replica]time.Time{},
 		digest: map[placement.Replica]string{}, token: map[placement.Replica]string{},
 		cut: map[string]bool{}, crowd: map[string]time.Time{}, missing: map[placement.Replica]time.Time{},
-		told: map[Violation]bool{},
+		at: map[placement.Replica]Sighting{}, told: map[Violation]bool{},
 	}
 }
 
@@ -168,6 +170,7 @@ func (k *Checker) Observe(o Observation) {
 		k.sameEpoch(copies[r])
 		k.doubles(o, r, copies[r], crowded)
 		k.zombies(o, r, copies[r])
+		k.moves(o.At, copies[r])
 	}
 	k.together(o, crowded)
 	maps.DeleteFunc(k.crowd, func(key string, _ time.Time) bool { return !crowded[key] })
@@ -262,6 +265,29 @@ func (k *Checker) absences(o Observation, copies map[placement.Replica][]Sightin
 			k.say(Lost, "%s is wanted and was not seen running for more than %v", r, k.bounds.Missing)
 		}
 	}
+}
+
+// moves notes copies that another one of the same life took the place of.
+func (k *Checker) moves(now time.Time, running []Sighting) {
+	for _, s := range running {
+		r := s.ID.Replica()
+		was := k.at[r]
+		if was.ID == s.ID && was.Epoch < s.Epoch {
+			k.moved = append(k.moved, fmt.Sprintf("%s %s from %s %s to %s %s", now.UTC().Format(time.TimeOnly), s.ID, was.Node, was.Epoch, s.Node, s.Epoch))
+		}
+		if was.ID.Life() < s.ID.Life() || was.Epoch < s.Epoch {
+			k.at[r] = s
+		}
+	}
+}
+
+// Moved tells of each copy that was seen running and that another one of the
+// same life took the place of, so that nobody's rm or update ended it. It is
+// no violation: a copy may exit, and a node be lost.
+func (k *Checker) Moved() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.moved)
 }
 
 // Longest is the longest time that two copies of a replica, or two replicas of

@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -270,5 +271,20 @@ func TestFigures(t *testing.T) {
 	}
 	if got := fmt.Sprint(s.Count(cluster.Double), s.Count(cluster.Lost), len(s.Violations())); got != "1 0 1" {
 		t.Errorf("doubles, losses and all: %s, not 1 0 1", got)
+	}
+}
+
+// TestMoved: a checker tells which lives went on in another epoch.
+func TestMoved(t *testing.T) {
+	s := stage{cluster.NewChecker(bounds), time.Now()}
+	nextLife := copyOf(web2, "n1", two)
+	nextLife.ID = web2.Placement(placement.Life(two))
+	s.during(0, 1, copyOf(web1, "n1", one), copyOf(web2, "n1", one), copyOf(job1, "n3", one))
+	s.during(2, 2, copyOf(job1, "n3", one))
+	s.during(3, 4, copyOf(web1, "n2", two), nextLife, copyOf(job1, "n3", one))
+	s.during(5, 6, copyOf(web1, "n1", one), copyOf(web1, "n2", two))
+	want := []string{at(s.zero, 3).UTC().Format(time.TimeOnly) + " " + string(copyOf(web1, "n1", one).ID) + " from n1 " + string(one) + " to n2 " + string(two)}
+	if got := s.Moved(); !slices.Equal(got, want) {
+		t.Errorf("moved: %q, not %q", got, want)
 	}
 }

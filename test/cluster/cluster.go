@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -264,6 +265,7 @@ func (c *Cluster) remove() {
 	if c.t.Failed() {
 		c.showLogs()
 	}
+	c.keepLogs()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for _, n := range c.Nodes {
@@ -278,6 +280,27 @@ func (c *Cluster) remove() {
 	}
 	if err := os.RemoveAll(c.Dir); err != nil {
 		c.t.Errorf("remove the cluster's directory: %v", err)
+	}
+}
+
+// keepLogs keeps what the processes wrote, in the directory that the
+// environment's LOGS names, if it does.
+func (c *Cluster) keepLogs() {
+	dir := os.Getenv("LOGS")
+	if dir == "" {
+		return
+	}
+	logs, _ := filepath.Glob(filepath.Join(c.Dir, "*.log")) // the patterns are right
+	daemons, _ := filepath.Glob(filepath.Join(c.Dir, "nodes/*/docker/daemons/*/*.log"))
+	for _, log := range append(logs, daemons...) {
+		name := strings.ReplaceAll(strings.TrimPrefix(log, c.Dir+"/"), "/", "_")
+		b, err := os.ReadFile(log)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), b, 0o600)
+		}
+		if err != nil {
+			c.t.Error(err)
+		}
 	}
 }
 

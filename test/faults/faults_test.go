@@ -15,11 +15,10 @@ import (
 )
 
 const (
-	bound      = 25 * time.Second // on a second copy, and on a removed one
-	missing    = 2 * time.Minute  // without a copy: only said of what is lost for good
-	settle     = 3 * time.Minute  // after the last fault
-	workers    = 4
-	faultEvery = 3 * time.Second // in the mean
+	bound   = 25 * time.Second // on a second copy, and on a removed one
+	missing = 2 * time.Minute  // without a copy: only said of what is lost for good
+	settle  = 3 * time.Minute  // after the last fault
+	workers = 4
 )
 
 // number is an environment variable's value, or what it is by default.
@@ -44,7 +43,9 @@ func TestFaults(t *testing.T) {
 	seed := number(t, "SEED", uint64(time.Now().UnixNano())%1e6)
 	faults := int(number(t, "FAULTS", 12))
 	placements := int(number(t, "PLACEMENTS", uint64(min(200, 4*faults))))
-	t.Logf("SEED=%d FAULTS=%d PLACEMENTS=%d", seed, faults, placements)
+	every := time.Duration(number(t, "EVERY", 3000)) * time.Millisecond
+	down := time.Duration(number(t, "DOWN", 2000)) * time.Millisecond
+	t.Logf("SEED=%d FAULTS=%d PLACEMENTS=%d EVERY=%d DOWN=%d", seed, faults, placements, every.Milliseconds(), down.Milliseconds())
 
 	c := cluster.Start(t, cluster.Options{})
 	c.PushHello("alice", "hello:latest")
@@ -60,11 +61,11 @@ func TestFaults(t *testing.T) {
 	apps := (placements + perApp - 1) / perApp
 	for i := range workers {
 		work.Go(func() {
-			l.work(ctx, rand.New(rand.NewPCG(seed, uint64(i+1))), i, workers, apps, time.Duration(faults)*faultEvery)
+			l.work(ctx, rand.New(rand.NewPCG(seed, uint64(i+1))), i, workers, apps, time.Duration(faults)*every)
 		})
 	}
 	s := storm{c: c, say: t.Logf, landed: map[string]int{}, deal: dealer{
-		rand: rand.New(rand.NewPCG(seed, 0)), mean: faultEvery, nodes: len(c.Nodes),
+		rand: rand.New(rand.NewPCG(seed, 0)), mean: every, down: down, nodes: len(c.Nodes),
 	}}
 	s.rage(faults)
 	work.Wait()
@@ -78,11 +79,14 @@ func TestFaults(t *testing.T) {
 	watch.Wait()
 	checker.Final(c.Look(), c.Statuses(placement.Filter{}))
 	judge(t, checker)
+	for _, moved := range checker.Moved() {
+		t.Logf("moved: %s", moved)
+	}
 	looks, gap := checker.Looks()
 	t.Logf("%d looks at all daemons, at most %.1f s apart", looks, gap.Seconds())
-	t.Logf("%d faults (%s), %d placements submitted, %d changed, %d removed: %d lost, %d double beyond %.0f s, longest double %.1f s, settled after %.1f s",
+	t.Logf("%d faults (%s), %d placements submitted, %d changed, %d removed: %d lost, %d double beyond %.0f s, longest double %.1f s, settled after %.1f s; %d copies moved",
 		faults, s.byKind(), l.submitted, l.changed, l.gone,
-		checker.Count(cluster.Lost), checker.Count(cluster.Double), bound.Seconds(), checker.Longest().Seconds(), settled.Seconds())
+		checker.Count(cluster.Lost), checker.Count(cluster.Double), bound.Seconds(), checker.Longest().Seconds(), settled.Seconds(), len(checker.Moved()))
 }
 
 // await waits until nothing is wrong any more, and tells how long that took.

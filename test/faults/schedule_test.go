@@ -26,7 +26,8 @@ type fault struct {
 // dealer deals faults, every kind as often as any other.
 type dealer struct {
 	rand  *rand.Rand
-	mean  time.Duration
+	mean  time.Duration // between faults
+	down  time.Duration // at most, until what was killed is started again
 	nodes int
 	deck  []string
 }
@@ -41,7 +42,7 @@ func (d *dealer) next() fault {
 		kind:    d.deck[0],
 		node:    d.rand.IntN(d.nodes),
 		pick:    d.rand.IntN(8),
-		restart: 100*time.Millisecond + time.Duration(d.rand.Int64N(int64(2*time.Second))),
+		restart: 100*time.Millisecond + time.Duration(d.rand.Int64N(int64(d.down))),
 	}
 	d.deck = d.deck[1:]
 	return f
