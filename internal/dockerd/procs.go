@@ -116,10 +116,14 @@ func readPID(file string) int {
 }
 
 // clearStale makes it safe to start a daemon where another one ran: no
-// containerd of it is left, and no pid file names a process, dead or not, that
-// dockerd or containerd would take for its own. The daemon itself must not run.
+// containerd of it is left, nor a container that it does not know to run, and
+// no pid file names a process, dead or not, that dockerd or containerd would
+// take for its own. The daemon itself must not run.
 func clearStale(ctx context.Context, p paths) error {
 	if err := endProcs(ctx, p.exec, 5*time.Second, kindContainerd); err != nil {
+		return err
+	}
+	if err := endOrphans(ctx, p); err != nil {
 		return err
 	}
 	for _, f := range []string{p.pid, filepath.Join(p.exec, "containerd", "containerd.pid")} {
