@@ -52,7 +52,7 @@ func (d *daemon) furnish(ctx context.Context, c *conn) error {
 
 // launch starts dockerd unless it runs, and returns when it answers.
 func (d *daemon) launch(ctx context.Context, net UserNet) (*conn, error) {
-	u := d.unit()
+	u := d.unit(net)
 	running, err := d.h.manager.Running(ctx, u)
 	if err != nil {
 		return nil, err
@@ -120,7 +120,7 @@ func connect(p paths) (*client.Client, error) {
 }
 
 // unit is the daemon as a process.
-func (d *daemon) unit() Unit {
+func (d *daemon) unit(net UserNet) Unit {
 	c, p := d.h.cfg, d.paths
 	program, driver := c.Dockerd, "cgroupfs"
 	if program == "" {
@@ -137,7 +137,7 @@ func (d *daemon) unit() Unit {
 		"--pidfile", p.pid,
 		"--host", "unix://" + p.sock,
 		"--group", "root",
-		"--bridge", "none", // the network is ours, with fixed addresses
+		"--bridge", net.Idle, // the network in use is made later, with fixed addresses
 		"--iptables=false",
 		"--ip-masq=false",
 		"--live-restore",

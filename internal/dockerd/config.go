@@ -54,6 +54,10 @@ type UserNet struct {
 	Subnet       netip.Prefix // /28 or larger, of the owner alone
 	Gateway      netip.Addr   // the bridge's own address
 	NetContainer netip.Addr   // fixed address of the shared net container
+	// Idle is a bridge with an address for Docker's default network, on which
+	// nothing is ever put; owners may share it. (Told to have no default network,
+	// dockerd removes the machine's docker0, whosoever it is.)
+	Idle string
 }
 
 // Check says what is wrong with c, for a person.

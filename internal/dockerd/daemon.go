@@ -203,7 +203,7 @@ type symptoms struct{ silent, bare int }
 func (d *daemon) lookLong(ctx context.Context, c *conn, seen *symptoms) error {
 	if err := d.ping(ctx, c); err != nil {
 		if seen.silent++; seen.silent >= hungAfter {
-			return errors.Join(err, d.h.manager.Stop(ctx, d.unit()))
+			return errors.Join(err, d.h.manager.Stop(ctx, d.unit(c.net)))
 		}
 		return nil
 	}

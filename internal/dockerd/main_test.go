@@ -75,13 +75,26 @@ func (b bridges) EnsureUser(ctx context.Context, owner string) (dockerd.UserNet,
 	if err := ip("addr", "replace", u.Gateway.String()+"/24", "dev", u.Bridge); err != nil {
 		return u, err
 	}
+	u.Idle = u.Bridge + "i"
+	if !exists("/sys/class/net/" + u.Idle) {
+		if err := ip("link", "add", u.Idle, "type", "bridge"); err != nil {
+			return u, err
+		}
+	}
+	if err := ip("addr", "replace", "169.254.252.1/30", "dev", u.Idle); err != nil {
+		return u, err
+	}
 	return u, ip("link", "set", u.Bridge, "up")
 }
 
 func (b bridges) RemoveUser(ctx context.Context, owner string) error {
 	sum := sha256.Sum256([]byte(b.prefix + owner))
-	if name := "lsd" + hex.EncodeToString(sum[:5]); exists("/sys/class/net/" + name) {
-		return ip("link", "del", name)
+	for _, name := range []string{"lsd" + hex.EncodeToString(sum[:5]), "lsd" + hex.EncodeToString(sum[:5]) + "i"} {
+		if exists("/sys/class/net/" + name) {
+			if err := ip("link", "del", name); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

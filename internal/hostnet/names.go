@@ -46,6 +46,11 @@ func (n names) bridge(owner string) string {
 	return n.bridges() + shortID(ownerLetters, n.cluster, string(n.node), owner)
 }
 
+// idle is a bridge that nothing is ever put on. No owner's bridge can have this
+// name, nor any owner its alias.
+func (n names) idle() string      { return n.bridges() + "-idle" }
+func (n names) idleAlias() string { return n.aliasPrefix() + "-idle" }
+
 func (n names) alias(owner string) string {
 	return n.aliasPrefix() + owner
 }

@@ -16,10 +16,15 @@ type UserNet struct {
 	Subnet       netip.Prefix // a /24
 	Gateway      netip.Addr   // .1, the bridge itself
 	NetContainer netip.Addr   // .2; the rest is free for others
+	Idle         string       // a bridge with an address on which nothing is put, the same for all owners of the node
 }
 
-func newUserNet(bridge string, subnet netip.Prefix) UserNet {
-	return UserNet{Bridge: bridge, Subnet: subnet, Gateway: plus(subnet.Addr(), 1), NetContainer: plus(subnet.Addr(), 2)}
+// idleAddress is that of every idle bridge: it is for nobody to talk to.
+// Docker wants a network with room for two.
+var idleAddress = netip.MustParsePrefix("169.254.253.1/30")
+
+func (n names) userNet(owner string, subnet netip.Prefix) UserNet {
+	return UserNet{Bridge: n.bridge(owner), Idle: n.idle(), Subnet: subnet, Gateway: plus(subnet.Addr(), 1), NetContainer: plus(subnet.Addr(), 2)}
 }
 
 // EnsureUser gives an owner a network, or repairs it: bridge, address, rules.
@@ -53,8 +58,11 @@ func (n *Net) ready(owner string) (UserNet, bool, error) {
 	if !current {
 		return UserNet{}, false, nil
 	}
-	net := newUserNet(n.names.bridge(owner), record.Subnet)
+	net := n.names.userNet(owner, record.Subnet)
 	ok, err := bridgeReady(net.Bridge, n.names.alias(owner), netip.PrefixFrom(net.Gateway, subnetBits))
+	if ok {
+		ok, err = bridgeReady(net.Idle, n.names.idleAlias(), idleAddress)
+	}
 	return net, ok, err
 }
 
@@ -77,10 +85,13 @@ func (n *Net) ensureBridge(ctx context.Context, owner string) (UserNet, error) {
 	if err != nil {
 		return UserNet{}, err
 	}
-	net := newUserNet(bridge, subnet)
+	net := n.names.userNet(owner, subnet)
 	address := netip.PrefixFrom(net.Gateway, subnetBits)
 	link, err := ensureBridge(bridge, n.names.alias(owner), address)
 	if err != nil {
+		return UserNet{}, err
+	}
+	if _, err := ensureBridge(net.Idle, n.names.idleAlias(), idleAddress); err != nil {
 		return UserNet{}, err
 	}
 	return net, dropAddresses(link, func(a netip.Prefix) bool { return a == address })
@@ -215,11 +226,25 @@ func (n *Net) forget(ctx context.Context, owner string) error {
 	if err := n.keep(records); err != nil {
 		return err
 	}
+	if !anyUser(records) {
+		if err := removeBridge(n.names.idle(), n.names.idleAlias()); err != nil {
+			return err
+		}
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	maps.DeleteFunc(n.exposed, func(_ string, r Rule) bool { return record.Subnet.Contains(r.To.Addr()) })
 	n.want++
 	return nil
+}
+
+func anyUser(records map[string]userRecord) bool {
+	for _, r := range records {
+		if r.Removed == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Users lists the owners that have a network on record, with it.
@@ -229,7 +254,7 @@ func (n *Net) Users() map[string]UserNet {
 	all := map[string]UserNet{}
 	for owner, r := range n.records {
 		if r.Removed == 0 {
-			all[owner] = newUserNet(n.names.bridge(owner), r.Subnet)
+			all[owner] = n.names.userNet(owner, r.Subnet)
 		}
 	}
 	return all

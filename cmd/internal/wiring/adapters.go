@@ -28,7 +28,7 @@ type network struct{ net *hostnet.Net }
 
 func (n network) EnsureUser(ctx context.Context, owner string) (dockerd.UserNet, error) {
 	u, err := n.net.EnsureUser(ctx, owner)
-	return dockerd.UserNet{Bridge: u.Bridge, Subnet: u.Subnet, Gateway: u.Gateway, NetContainer: u.NetContainer}, err
+	return dockerd.UserNet{Bridge: u.Bridge, Subnet: u.Subnet, Gateway: u.Gateway, NetContainer: u.NetContainer, Idle: u.Idle}, err
 }
 
 func (n network) RemoveUser(ctx context.Context, owner string) error {
