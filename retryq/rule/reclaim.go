@@ -39,7 +39,5 @@ func Reclaim(r Record, slot Slot, slotKey string, h placement.Holder) (Record, S
 		return r, slot, false
 	}
 	r, slot = r.take(slot, slotKey)
-	r.State, r.Left, r.Why = placement.Running, 0, ""
-	r = r.heldBy(h.Node, h.Epoch, h.At)
-	return r, slot, true
+	return Run(r).heldBy(h.Node, h.Epoch, h.At), slot, true
 }

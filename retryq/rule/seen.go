@@ -66,8 +66,7 @@ func Seen(r Record, slot Slot, slotKey string, node placement.NodeID, c placemen
 			return stop(r, slot, last, t, "a replica with the same HA token took its place")
 		}
 		r, slot = r.take(slot, slotKey)
-		r.State, r.Why, r.Left = placement.Running, "", 0
-		r = r.heldBy(node, c.Epoch, *t.At)
+		r = Run(r).heldBy(node, c.Epoch, *t.At)
 		return r, slot, Sight{Running: true, Changed: true, Adopted: true}
 	}
 	return stop(r, slot, last, t, "another copy took its place")
