@@ -6,17 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
-	"longshore/agent"
-	"longshore/cmd/internal/wiring"
-	"longshore/internal/claim"
-	"longshore/internal/hostnet"
 	"longshore/internal/placement"
 )
 
@@ -69,7 +65,7 @@ func (cfg *devConfig) check() error {
 		return usage("choose --nodes 1 to 50", "%d nodes cannot be", cfg.count)
 	}
 	if os.Geteuid() != 0 {
-		return &placement.Error{Kind: placement.KindRefused, What: "schedctl dev must be root", Why: "it starts Docker daemons, bridges and iptables rules", Next: "sudo schedctl dev"}
+		return &placement.Error{Kind: placement.KindRefused, What: "dev must be root", Why: "it starts Docker daemons, bridges and iptables rules", Next: "sudo schedctl dev"}
 	}
 	if cfg.pause == "" {
 		self, err := os.Executable()
@@ -81,9 +77,38 @@ func (cfg *devConfig) check() error {
 	if _, err := os.Stat(cfg.pause); err != nil {
 		return &placement.Error{Kind: placement.KindInvalid, What: "the program that keeps net containers alive is missing", Why: err.Error(), Next: "make build, or name it by --pause"}
 	}
-	return nil
+	return checkPrograms("dockerd", "containerd", "runc", "iptables-save", "iptables-restore")
 }
 
+// checkPrograms says which of the programs are not on this machine. A user's
+// PATH may lack the directories of root's.
+func checkPrograms(names ...string) error {
+	var missing []string
+	for _, name := range names {
+		found := false
+		for _, dir := range []string{"", "/usr/local/sbin/", "/usr/local/bin/", "/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/"} {
+			if _, err := exec.LookPath(dir + name); err == nil {
+				found = true
+				break
+			}
+		}
+		if !found {
+			missing = append(missing, name)
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	return &placement.Error{
+		Kind: placement.KindRefused,
+		What: "dev cannot run Docker daemons with networks of their own here",
+		Why:  "not found in PATH nor in the system's directories: " + strings.Join(missing, ", "),
+		Next: "make setup installs them (Debian's packages: docker.io, iptables)",
+	}
+}
+
+// runDev runs the cluster between the removal of what a former one left and
+// its own.
 func (a *app) runDev(ctx context.Context, cfg devConfig) (err error) {
 	if err := cfg.check(); err != nil {
 		return err
@@ -94,15 +119,18 @@ func (a *app) runDev(ctx context.Context, cfg devConfig) (err error) {
 		return err
 	}
 	defer lock.Close()
+	dev := &dev{devConfig: cfg, paths: paths, app: a, began: time.Now()}
+	dev.logger = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: cfg.level}))
+	if paths.left() {
+		dev.say("removing what a former dev cluster named %q left", cfg.name)
+	}
 	if err := paths.remove(ctx); err != nil {
 		return fmt.Errorf("remove what a former dev cluster left: %w", err)
 	}
 	janitor, err := startJanitor(cfg.name, lock, a.stdout, a.stderr)
 	if err != nil {
-		return err
+		return errors.Join(err, paths.unlock())
 	}
-	dev := &dev{devConfig: cfg, paths: paths, app: a, began: time.Now()}
-	dev.logger = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: cfg.level}))
 	err = dev.run(ctx)
 	dev.say("stopping: removing containers, daemons and networks")
 	if cleaned := janitor.clean(); cleaned != nil {
@@ -110,134 +138,4 @@ func (a *app) runDev(ctx context.Context, cfg devConfig) (err error) {
 	}
 	dev.say("all gone")
 	return err
-}
-
-// dev is one cluster in one process.
-type dev struct {
-	devConfig
-	*app
-	paths  devPaths
-	logger *slog.Logger
-	began  time.Time
-}
-
-func (d *dev) say(format string, args ...any) {
-	fmt.Fprintf(d.stdout, "%6.1fs  %s\n", time.Since(d.began).Seconds(), fmt.Sprintf(format, args...))
-}
-
-func (d *dev) run(ctx context.Context) error {
-	for _, dir := range []string{d.paths.state, d.paths.run} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
-		}
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	claims, err := d.claims(ctx, g)
-	if err != nil {
-		return err
-	}
-	up := make(chan wiring.Addresses, 1)
-	g.Go(func() error {
-		return wiring.BroadcasterConfig{
-			DataDir: filepath.Join(d.paths.state, "broadcaster"), Ephemeral: d.ephemeral,
-			Listen:   []string{"ipc://" + d.paths.socket(), "tcp://127.0.0.1:0"},
-			Registry: "127.0.0.1:0", Logger: d.logger,
-		}.Run(ctx, func(a wiring.Addresses) { up <- a })
-	})
-	select {
-	case addresses := <-up:
-		d.say("broadcaster listens on %s", strings.Join(addresses.Listen, " and "))
-		if err := d.startNodes(ctx, g, addresses, claims); err != nil {
-			return errors.Join(err, g.Wait())
-		}
-	case <-ctx.Done():
-	}
-	return g.Wait()
-}
-
-// claims starts a redis-server of the cluster's own, or keeps the locks in
-// process where there is none.
-func (d *dev) claims(ctx context.Context, g *errgroup.Group) (agent.Claims, error) {
-	server, err := claim.StartServer(ctx, filepath.Join(d.paths.run, "redis"), d.logger)
-	if errors.Is(err, claim.ErrNoServer) {
-		d.say("no redis-server on this machine: locks are kept in process")
-		return claim.NewTable(0)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("start redis-server: %w", err)
-	}
-	g.Go(func() error { return server.Run(ctx) })
-	d.say("redis-server keeps the locks on %s", server.URL())
-	return claim.NewRedis(claim.Config{URL: server.URL(), Cluster: d.name})
-}
-
-// startNodes gives each node its address, and runs its agent and hostinfo.
-func (d *dev) startNodes(ctx context.Context, g *errgroup.Group, addresses wiring.Addresses, claims agent.Claims) error {
-	if err := os.WriteFile(d.paths.clusterFile(), []byte(addresses.Cluster+"\n"), 0o600); err != nil {
-		return err
-	}
-	bridge, err := hostnet.EnsureCluster(ctx, hostnet.ClusterConfig{Cluster: addresses.Cluster, StateDir: d.paths.state, Logger: d.logger})
-	if err != nil {
-		return fmt.Errorf("make the bridge of the cluster: %w", err)
-	}
-	nodes := make([]wiring.NodeConfig, d.count)
-	for i := range nodes {
-		nodes[i] = d.paths.node(fmt.Sprintf("n%d", i+1))
-	}
-	ready := make(chan struct{}, 2*len(nodes))
-	for i, n := range nodes {
-		n.Broadcaster = addresses.Listen[1]
-		n.PausePath, n.Logger = d.pause, d.logger
-		for j, other := range nodes {
-			if j != i {
-				n.Beside = append(n.Beside, other.StateDir)
-			}
-		}
-		if n.Address, err = bridge.AddNodeAddress(ctx, n.Node); err != nil {
-			return fmt.Errorf("give node %s an address: %w", n.Node, err)
-		}
-		g.Go(func() error { return n.RunAgent(ctx, claims, func() { ready <- struct{}{} }) })
-		g.Go(func() error { return n.RunHostinfo(ctx, func() { ready <- struct{}{} }) })
-		d.say("node %s has the address %s", n.Node, n.Address)
-	}
-	for range cap(ready) {
-		select {
-		case <-ready:
-		case <-ctx.Done():
-			return nil
-		}
-	}
-	return d.announce(ctx, "ipc://"+d.paths.socket())
-}
-
-// announce waits until every node takes work, and says so.
-func (d *dev) announce(ctx context.Context, endpoint string) error {
-	client := *d.app
-	client.endpoint = endpoint
-	for tick := time.NewTicker(20 * time.Millisecond); ; {
-		nodes, err := client.nodes(ctx)
-		taking := 0
-		for _, n := range nodes {
-			if n.State == placement.NodeReady && n.Agent && n.Hostinfo {
-				taking++
-			}
-		}
-		if err == nil && taking == d.count {
-			tick.Stop()
-			break
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			tick.Stop()
-			return nil
-		}
-	}
-	fmt.Fprintf(d.stdout, "ready: %s\n", endpoint)
-	if d.name == "default" {
-		d.say("try: schedctl node ls; Ctrl-C ends the cluster and removes everything of it")
-	} else {
-		d.say("try: schedctl --endpoint %s node ls; Ctrl-C ends the cluster and removes everything of it", endpoint)
-	}
-	return nil
 }

@@ -7,13 +7,23 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"longshore/internal/hostnet"
 )
+
+// devVariable is in the environment of whatever a dev starts. Its value is the
+// cluster's name.
+const devVariable = "LONGSHORE_DEV"
 
 // janitor is the process that removes a dev cluster from the machine when its
 // `schedctl dev` ends, however that ends: it waits for the end of a pipe that
@@ -23,12 +33,18 @@ type janitor struct {
 	pipe io.Closer
 }
 
+// startJanitor starts it in a session of its own, where no terminal's signals
+// reach it. From then on what this process starts bears the cluster's name.
 func startJanitor(name string, lock *os.File, stdout, stderr io.Writer) (*janitor, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, "dev-janitor", name) //nolint:noctx // it outlives us by design
+	session, err := unix.Getsid(0)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self, "dev-janitor", name, strconv.Itoa(session)) //nolint:noctx // it outlives us by design
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.ExtraFiles = []*os.File{lock}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -39,7 +55,7 @@ func startJanitor(name string, lock *os.File, stdout, stderr io.Writer) (*janito
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the process that cleans up: %w", err)
 	}
-	return &janitor{cmd, pipe}, nil
+	return &janitor{cmd, pipe}, os.Setenv(devVariable, name)
 }
 
 // clean lets the janitor do its work and waits until it is done.
@@ -53,18 +69,67 @@ func (j *janitor) clean() error {
 
 func (a *app) devJanitor() *cobra.Command {
 	return &cobra.Command{
-		Use:    "dev-janitor NAME",
+		Use:    "dev-janitor NAME SESSION",
 		Short:  "Remove a dev cluster when standard input ends",
 		Hidden: true,
-		Args:   cobra.ExactArgs(1),
+		Args:   cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			// Only the end of the pipe counts; the parent's signals do not.
+			// Only the end of the pipe counts; signals do not, nor does a
+			// terminal that is gone.
+			signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+			session, err := strconv.Atoi(args[1])
+			if err != nil {
+				return err
+			}
 			if _, err := io.Copy(io.Discard, a.stdin); err != nil {
 				return err
 			}
-			return newDevPaths(args[0]).remove(context.WithoutCancel(cmd.Context()))
+			paths, ctx := newDevPaths(args[0]), context.WithoutCancel(cmd.Context())
+			if err := awaitHelpers(ctx, args[0], session); err != nil {
+				return err
+			}
+			return errors.Join(paths.remove(ctx), paths.unlock())
 		},
 	}
+}
+
+// awaitHelpers waits for the end of the commands that a killed dev left at work,
+// such as an iptables-restore: they would undo the cleaning. Daemons have
+// sessions of their own. A command that was not yet exec'd still had the pipe
+// open, so all of them can be seen.
+func awaitHelpers(ctx context.Context, name string, session int) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for len(helpers(name, session)) > 0 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("processes %v of the dev cluster do not end", helpers(name, session))
+		}
+	}
+	return nil
+}
+
+// helpers are the processes of a session that a dev of this name started.
+func helpers(name string, session int) []int {
+	var pids []int
+	files, _ := filepath.Glob("/proc/[0-9]*/environ") // the pattern is right
+	for _, file := range files {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err != nil {
+			continue
+		}
+		if of, err := unix.Getsid(pid); err != nil || of != session {
+			continue
+		}
+		env, _ := os.ReadFile(file) // one that has ended has none
+		if strings.Contains("\x00"+string(env), "\x00"+devVariable+"="+name+"\x00") {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // remove takes everything of the cluster off this machine.

@@ -32,11 +32,22 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, endings()...)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second one ends us at once
 	root := newRoot(stdin, stdout, stderr)
 	root.SetArgs(args)
 	return report(stderr, root.ExecuteContext(ctx))
+}
+
+// endings are the signals that ask for an end. Under nohup a terminal that is
+// closed does not.
+func endings() []os.Signal {
+	signals := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 // exitError ends the program with a code; what it wraps is shown, if anything.

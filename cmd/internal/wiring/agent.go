@@ -2,6 +2,7 @@ package wiring
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -70,15 +71,43 @@ func (c *NodeConfig) RunAgent(ctx context.Context, claims agent.Claims, ready fu
 		return err
 	}
 
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return host.Run(ctx) })
-	g.Go(func() error { return nets.Run(ctx) })
-	g.Go(func() error { return serveHTTP(ctx, shelf, mirror) })
-	g.Go(func() error { return c.findRegistry(ctx, mirror) })
-	g.Go(func() error { return remote.Run(ctx, a) })
-	g.Go(func() error { return c.serveLocal(ctx, local, a.Methods()) })
+	below := []func(context.Context) error{
+		host.Run, nets.Run,
+		func(ctx context.Context) error { return serveHTTP(ctx, shelf, mirror) },
+		func(ctx context.Context) error { return c.findRegistry(ctx, mirror) },
+	}
+	above := []func(context.Context) error{
+		func(ctx context.Context) error { return remote.Run(ctx, a) },
+		func(ctx context.Context) error { return c.serveLocal(ctx, local, a.Methods()) },
+	}
+	return unlessEnded(ctx, runOver(ctx, below, above, ready))
+}
+
+// runOver runs what is above until ctx ends or any part fails, and what is
+// below until all above has ended: an agent that undoes what it had in hand
+// needs daemons and networks for it.
+func runOver(ctx context.Context, below, above []func(context.Context) error, ready func()) error {
+	outlive, release := context.WithCancel(context.WithoutCancel(ctx))
+	defer release()
+	floor, outlive := errgroup.WithContext(outlive)
+	for _, run := range below {
+		floor.Go(func() error { return run(outlive) })
+	}
+	live, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(outlive, stop)()
+	house, live := errgroup.WithContext(live)
+	for _, run := range above {
+		house.Go(func() error { return run(live) })
+	}
 	ready()
-	return unlessEnded(ctx, g.Wait())
+	err := house.Wait()
+	release()
+	under := floor.Wait()
+	if under != nil && !errors.Is(under, context.Canceled) {
+		return under // it ended the others
+	}
+	return err
 }
 
 // findRegistry tells the mirror where the cluster's images are.
