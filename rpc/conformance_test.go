@@ -59,7 +59,6 @@ func TestTransport(t *testing.T) {
 	for _, n := range networks() {
 		for _, c := range cases {
 			t.Run(n.name+"/"+strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
-				t.Parallel()
 				tr, addr := n.make(t)
 				l, err := tr.Listen(within(t), addr)
 				must(t, err)
@@ -212,7 +211,7 @@ func (g *ground) slowReader() {
 			t.Fatalf("got %v, want %d", got, n)
 		}
 	}
-	if worst > 2*time.Second {
+	if worst > wait/2 { // one that waited for the peer would never return
 		t.Errorf("a send took %v", worst)
 	}
 	if err := slowFar.Send([][]byte{{1}}); err == nil {

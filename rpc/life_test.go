@@ -120,11 +120,11 @@ func TestOnLink(t *testing.T) {
 			tr, addr := n.make(t)
 			var up, down atomic.Int32
 			at, stop := server(t, tr, addr, rpc.Config{OnLink: func(ctx context.Context, l *rpc.Link) {
-				up.Add(1)
 				var got string
 				if err := l.Call(ctx, "_zerorpc_name", &got); err != nil || got != l.Peer().Name {
 					t.Errorf("called back %q: %q, %v", l.Peer().Name, got, err)
 				}
+				up.Add(1)
 				<-ctx.Done()
 				down.Add(1)
 			}})

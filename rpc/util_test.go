@@ -35,15 +35,15 @@ func networks() []network {
 	return []network{
 		{"memory", func(testing.TB) (rpc.Transport, string) { return rpc.Memory(), "somewhere" }},
 		{"tcp", func(testing.TB) (rpc.Transport, string) {
-			return rpc.ZMQ(rpc.ZMQOptions{}), "tcp://127.0.0.1:0"
+			return rpc.ZMQ(rpc.ZMQOptions{Handshake: wait}), "tcp://127.0.0.1:0"
 		}},
 		{"tls", func(tb testing.TB) (rpc.Transport, string) {
 			tb.Helper()
-			return rpc.ZMQ(rpc.ZMQOptions{TLS: selfSigned(tb)}), "tcp://127.0.0.1:0"
+			return rpc.ZMQ(rpc.ZMQOptions{TLS: selfSigned(tb), Handshake: wait}), "tcp://127.0.0.1:0"
 		}},
 		{"ipc", func(tb testing.TB) (rpc.Transport, string) {
 			tb.Helper()
-			return rpc.ZMQ(rpc.ZMQOptions{}), "ipc://" + socketPath(tb)
+			return rpc.ZMQ(rpc.ZMQOptions{Handshake: wait}), "ipc://" + socketPath(tb)
 		}},
 	}
 }
