@@ -53,6 +53,7 @@ type Checker struct {
 	token    map[placement.Replica]string // HA token, with its owner
 	cut      map[string]bool              // nodes that the test has killed whole
 	crowd    map[string]time.Time         // too many run since, by replica or by token and node
+	hidden   map[Hidden]time.Time         // since
 	missing  map[placement.Replica]time.Time
 	at       map[placement.Replica]Sighting // where it ran last
 	moved    []string
@@ -174,6 +175,7 @@ func (k *Checker) Observe(o Observation) {
 	}
 	k.together(o, crowded)
 	maps.DeleteFunc(k.crowd, func(key string, _ time.Time) bool { return !crowded[key] })
+	k.hiding(o)
 	k.absences(o, copies)
 }
 
@@ -248,6 +250,22 @@ func (k *Checker) zombies(o Observation, r placement.Replica, running []Sighting
 	case o.At.Sub(since) > k.bounds.Double:
 		k.say(Zombie, "%s was removed, and runs %v later on %s", r, k.bounds.Double, running[0].Node)
 	}
+}
+
+// hiding: nothing runs that its daemon does not list.
+func (k *Checker) hiding(o Observation) {
+	now := map[Hidden]time.Time{}
+	for _, h := range o.Hidden {
+		since, ok := k.hidden[h]
+		if !ok {
+			since = o.At
+		}
+		now[h] = since
+		if o.At.Sub(since) > k.bounds.Double {
+			k.say(Zombie, "container %.12s lives on %s, and its daemon does not show it for more than %v", h.Container, h.Node, k.bounds.Double)
+		}
+	}
+	k.hidden = now
 }
 
 // absences: what is wanted runs. While a daemon cannot be listed, it may run

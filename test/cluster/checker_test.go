@@ -38,6 +38,8 @@ func (s stage) look(second float64, seen ...any) cluster.Observation {
 		switch x := x.(type) {
 		case string:
 			o.Blind[x] = "connection refused"
+		case cluster.Hidden:
+			o.Hidden = append(o.Hidden, x)
 		case cluster.Sighting:
 			o.Seen = append(o.Seen, x)
 		}
@@ -160,6 +162,16 @@ func TestWatching(t *testing.T) {
 			s.during(2, 99, copyOf(web1, "n1", one))
 		}, "", ""},
 
+		"hidden up to the bound": {func(s stage) {
+			s.during(0, 25, cluster.Hidden{Node: "n1", Container: "c1"})
+			s.during(26, 26)
+			s.during(27, 52, cluster.Hidden{Node: "n1", Container: "c1"}, cluster.Hidden{Node: "n1", Container: "c2"})
+			s.during(53, 77, cluster.Hidden{Node: "n2", Container: "c1"}, cluster.Hidden{Node: "n1", Container: "c3"})
+		}, "", ""},
+		"hidden beyond it": {func(s stage) {
+			s.during(0, 26, cluster.Hidden{Node: "n1", Container: "c1"})
+		}, cluster.Zombie, "container c1 lives on n1, and its daemon does not show it for more than 25s"},
+
 		"wanted and not there for a while": {func(s stage) {
 			s.Want(s.zero, web1)
 			s.during(0, 60)
@@ -232,6 +244,7 @@ func TestAtRest(t *testing.T) {
 		"no copy":            {[]any{stopped(runs)}, []placement.Status{good}, cluster.Lost, "no copy of alice/shop/web/1"},
 		"two copies":         {[]any{runs, copyOf(web1, "n2", two)}, []placement.Status{good}, cluster.Double, "2 copies of alice/shop/web/1"},
 		"an unwanted one":    {[]any{runs, copyOf(job1, "n3", one)}, []placement.Status{good}, cluster.Zombie, "nobody wants alice/shop/job/1"},
+		"a hidden one":       {[]any{runs, cluster.Hidden{Node: "n3", Container: "c3"}}, []placement.Status{good}, cluster.Zombie, "container c3 lives on n3"},
 		"dropped":            {[]any{runs}, nil, cluster.Lost, "the ledger has dropped alice/shop/web/1"},
 		"replaced by nobody": {[]any{runs}, with(func(s *placement.Status) { s.Wanted = false }), cluster.Lost, "dropped"},
 		"waiting by ledger":  {[]any{runs}, with(func(s *placement.Status) { s.State = placement.Pending }), cluster.Lost, "is waiting"},

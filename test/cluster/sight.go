@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/client"
 
 	"longshore/internal/placement"
@@ -31,11 +30,19 @@ type Sighting struct {
 	Running   bool
 }
 
-// Observation is what all daemons said at one moment.
+// Observation is what all daemons said at one moment, and what they did not.
 type Observation struct {
-	At    time.Time
-	Seen  []Sighting
-	Blind map[string]string // nodes with a daemon that could not be listed, and why
+	At     time.Time
+	Seen   []Sighting
+	Blind  map[string]string // nodes with a daemon that could not be listed, and why
+	Hidden []Hidden
+}
+
+// Hidden is a container that lives by its shim, and of which its daemon says
+// that it does not run. It may be about to start or to end.
+type Hidden struct {
+	Node      string
+	Container string
 }
 
 // Copies are the sightings of one replica that run.
@@ -68,11 +75,18 @@ func (c *Cluster) Look() Observation {
 	for _, n := range c.Nodes {
 		for _, socket := range n.Sockets() {
 			all.Go(func() {
-				seen, err := look(n.Name, socket, c.ID)
+				shims := containers(filepath.Dir(socket))
+				seen, running, err := look(n.Name, socket, c.ID)
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil {
 					o.Blind[n.Name] = err.Error()
+					return
+				}
+				for _, id := range shims {
+					if !running[id] {
+						o.Hidden = append(o.Hidden, Hidden{n.Name, id})
+					}
 				}
 				o.Seen = append(o.Seen, seen...)
 			})
@@ -101,47 +115,72 @@ func Docker(socket string) (*client.Client, error) {
 	return client.NewClientWithOpts(client.WithHost("unix://"+socket), client.WithAPIVersionNegotiation())
 }
 
-func look(node, socket, cluster string) ([]Sighting, error) {
+// look lists a daemon: what is of ours, and all that runs.
+func look(node, socket, cluster string) (seen []Sighting, running map[string]bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	docker, err := Docker(socket)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer docker.Close()
-	list, err := docker.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", "longshore.cluster="+cluster), filters.Arg("label", "longshore.id"))})
+	list, err := docker.ContainerList(ctx, container.ListOptions{All: true})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var seen []Sighting
+	running = map[string]bool{}
 	for _, found := range list {
+		running[found.ID] = found.State == "running"
+		if found.Labels["longshore.cluster"] != cluster || found.Labels["longshore.id"] == "" {
+			continue
+		}
 		seen = append(seen, Sighting{
-			Node: node, Socket: socket, Container: found.ID, Running: found.State == "running",
+			Node: node, Socket: socket, Container: found.ID, Running: running[found.ID],
 			ID: placement.ID(found.Labels["longshore.id"]), Epoch: placement.Epoch(found.Labels["longshore.epoch"]),
 			Digest: found.Labels["longshore.digest"],
 		})
 	}
-	return seen, nil
+	return seen, running, nil
+}
+
+// containers are the IDs of those that live by their shims, of the daemon with
+// this run directory.
+func containers(dir string) (ids []string) {
+	for _, argv := range commands() {
+		if i := slices.Index(argv, "-id"); i > 0 && i+1 < len(argv) && strings.HasPrefix(filepath.Base(argv[0]), "containerd-shim") &&
+			strings.Contains(strings.Join(argv, " "), dir+"/") {
+			ids = append(ids, argv[i+1])
+		}
+	}
+	return ids
+}
+
+// commands are the arguments of all processes, by PID.
+func commands() map[int][]string {
+	all := map[int][]string{}
+	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is right
+	for _, file := range procs {
+		b, err := os.ReadFile(file)
+		if err != nil || len(b) == 0 {
+			continue // it has ended
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
+			all[pid] = strings.Split(string(b), "\x00")
+		}
+	}
+	return all
 }
 
 // Daemons are the PIDs of the node's dockerds and containerds (not of the shims,
 // which hold the containers).
 func (n *Node) Daemons(program string) []int {
 	var pids []int
-	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, file := range procs {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			continue // it has ended
-		}
-		argv := strings.Split(string(b), "\x00")
-		if filepath.Base(argv[0]) != program || !strings.Contains(string(b), n.RunDir+"/") {
-			continue
-		}
-		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
+	for pid, argv := range commands() {
+		if filepath.Base(argv[0]) == program && strings.Contains(strings.Join(argv, " "), n.RunDir+"/") {
 			pids = append(pids, pid)
 		}
 	}
+	slices.Sort(pids)
 	return pids
 }
 
@@ -185,7 +224,6 @@ func (n *Node) KillDaemon(pick int) int {
 	if len(pids) == 0 {
 		return 0
 	}
-	slices.Sort(pids)
 	pid := pids[pick%len(pids)]
 	if syscall.Kill(pid, syscall.SIGKILL) != nil {
 		return 0

@@ -36,6 +36,9 @@ func (k *Checker) AtRest(o Observation, ledger []placement.Status) []Violation {
 			say(Zombie, "nobody wants %s, and it runs on %s", copies[r][0].ID, copies[r][0].Node)
 		}
 	}
+	for _, h := range o.Hidden {
+		say(Zombie, "container %.12s lives on %s, and its daemon does not show it", h.Container, h.Node)
+	}
 	return found
 }
 
