@@ -49,8 +49,10 @@ func TestSeen(t *testing.T) {
 		{name: "a report without op adopts nothing and stops nothing", rec: lost(), copy: copyAt(5, run)},
 		{name: "adoption checks the HA slot; without it: stop, condemned", rec: lost(), copy: copyAt(5, run), at: op(2, 12), taken: true, want: condemned, stop: true},
 		{name: "while held nothing is condemned", rec: lost(), copy: copyAt(5, run), at: op(2, 12), held: true, taken: true},
-		{name: "adopted, it no longer gates the rollout", rec: with(lost(), func(r *rule.Record) { r.Gates = true }), copy: copyAt(5, run), at: op(2, 12), run: true,
-			want: func(r *rule.Record) { adopted(2, 12)(r); r.Gates = false }},
+		{
+			name: "adopted, it no longer gates the rollout", rec: with(lost(), func(r *rule.Record) { r.Gates = true }), copy: copyAt(5, run), at: op(2, 12), run: true,
+			want: func(r *rule.Record) { adopted(2, 12)(r); r.Gates = false },
+		},
 		{name: "V10: DEAD with a copy that returns is adopted", rec: in(lost(), placement.Dead), copy: copyAt(5, run), at: op(2, 12), want: adopted(2, 12), run: true},
 		{name: "DEAD by its deadline is stopped, and condemned", rec: expired(), copy: copyAt(5, run), at: op(2, 12), want: condemned, stop: true},
 		{name: "DONE and running by itself is stopped", rec: in(pending(), placement.Done), copy: copyAt(5, run), at: op(2, 12), stop: true},
