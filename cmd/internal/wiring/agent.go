@@ -36,7 +36,7 @@ func (c *NodeConfig) RunAgent(ctx context.Context, claims agent.Claims, ready fu
 		if err != nil {
 			return err
 		}
-		defer table.Close()
+		defer func() { _ = table.Close() }() // claims expire by themselves
 		claims = table
 	}
 	shelf, err := c.listenMirror(ctx)

@@ -43,7 +43,7 @@ type Addresses struct {
 }
 
 // Run runs the broadcaster until ctx ends. ready is called once it listens.
-func (c BroadcasterConfig) Run(ctx context.Context, ready func(Addresses)) error {
+func (c BroadcasterConfig) Run(ctx context.Context, ready func(Addresses)) (err error) {
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
@@ -51,7 +51,7 @@ func (c BroadcasterConfig) Run(ctx context.Context, ready func(Addresses)) error
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer func() { err = errors.Join(err, store.Close()) }()
 	ledger, err := retryq.Open(ctx, retryq.Config{Store: store, NewGeneration: c.NewGeneration, Logger: c.Logger, Rand: newRand()})
 	if err != nil {
 		return fmt.Errorf("open the ledger: %w", err)
