@@ -115,6 +115,7 @@ func (l *Ledger) applyRecord(rec rule.Record, rev uint64, now time.Time, delay t
 		e.runs(now)
 	case placement.Done, placement.Dead, placement.Cancelled:
 		m.queue.drop(rec.ID, false, now)
+		l.callBack(e, old)
 		e.ends()
 		if rec.State == placement.Cancelled && old.State != rec.State {
 			l.orderStop(e)
@@ -180,6 +181,7 @@ func (l *Ledger) applyBuried(rec rule.Record, rev uint64, now time.Time) {
 	}
 	l.index(e, old)
 	l.mem.queue.drop(rec.ID, false, now)
+	l.callBack(e, old)
 	delete(l.mem.places, rec.ID)
 	delete(l.mem.dirty, rec.ID)
 	l.changed(e, old)

@@ -120,11 +120,29 @@ func (l *Ledger) wakeToken(tok string, now time.Time) {
 // orderStop asks for a cancelled copy to be stopped at once. Its node's reports
 // repeat the order as long as the copy is there.
 func (l *Ledger) orderStop(e *entry) {
-	m := &l.mem
-	if e.rec.Bound == nil || m.hold.on || !m.node(e.rec.Bound.Node).registered || len(m.orders) >= maxOrders {
+	if e.rec.Bound != nil {
+		l.orderAt(e.rec.Bound.Node, e.rec.ID, e.rec.Bound.Epoch, e.rec.Why)
+	}
+}
+
+// callBack asks the nodes that work on an offer to give it up, since the
+// placement waits no longer: else a long pull would go on, and hold its room,
+// until the bind is refused. An order that is lost costs no more than that.
+func (l *Ledger) callBack(e *entry, old rule.Record) {
+	if old.State != placement.Pending {
 		return
 	}
-	m.orders = append(m.orders, order{node: e.rec.Bound.Node, stop: l.stopOrder(e.rec.ID, e.rec.Bound.Epoch, e.rec.Why)})
+	for _, node := range sortedKeys(e.takers) {
+		l.orderAt(node, old.ID, old.Epoch, e.rec.Why)
+	}
+}
+
+func (l *Ledger) orderAt(node placement.NodeID, id placement.ID, epoch placement.Epoch, why string) {
+	m := &l.mem
+	if m.hold.on || !m.node(node).registered || len(m.orders) >= maxOrders {
+		return
+	}
+	m.orders = append(m.orders, order{node: node, stop: l.stopOrder(id, epoch, why)})
 }
 
 // maxOrders bounds the stop orders that nobody fetches; reports give them again.

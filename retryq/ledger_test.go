@@ -2,6 +2,7 @@ package retryq_test
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -92,6 +93,35 @@ func TestRemoveWaitsForProof(t *testing.T) {
 		w.expect(web1, placement.Running, "n1")
 		if _, err := w.l.Remove(t.Context(), "alice", "none"); !isKind(err, placement.KindNotFound) {
 			t.Errorf("remove nothing: %v", err)
+		}
+	})
+}
+
+// TestRemoveCallsOffersBack: a node that works on an offer hears at once that
+// the placement was removed, whether it took it before or while that happened.
+func TestRemoveCallsOffersBack(t *testing.T) {
+	onBoth(t, func(w *world) {
+		t := w.t
+		w.node("n1")
+		for _, before := range []bool{true, false} {
+			w.submit(app(1, ha))
+			try := w.mustNext()
+			settle := func() { w.l.Settle(try, placement.Outcome{Taken: "n1", Asked: 1}) }
+			if before {
+				settle()
+			}
+			if _, err := w.l.Remove(t.Context(), "alice", "shop"); err != nil {
+				t.Fatal(err)
+			}
+			if !before {
+				settle()
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			node, order, err := w.l.NextOrder(ctx)
+			cancel()
+			if err != nil || node != "n1" || order.ID != try.ID || order.Epoch != try.Epoch {
+				t.Errorf("taken before the removal %v: order %v for %q, %v", before, order, node, err)
+			}
 		}
 	})
 }

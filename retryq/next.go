@@ -61,7 +61,8 @@ func (l *Ledger) take() (placement.Try, time.Duration, bool) {
 
 // Settle ends a try. Taken, the placement waits for the bind of the node that
 // works on it; otherwise it is due again after a backoff, with the reasons kept.
-// A try whose placement changed meanwhile is forgotten.
+// A try whose placement changed meanwhile is forgotten; a node that took one
+// that was removed meanwhile is told.
 func (l *Ledger) Settle(t placement.Try, o placement.Outcome) {
 	now := time.Now()
 	u := l.dice.unit()
@@ -69,6 +70,10 @@ func (l *Ledger) Settle(t placement.Try, o placement.Outcome) {
 	defer l.mu.Unlock()
 	e := l.tried(t.ID, t.Epoch)
 	if e == nil {
+		if l.mem.places[t.ID] == nil && o.Taken != "" {
+			l.orderAt(o.Taken, t.ID, t.Epoch, "removed")
+			l.wake()
+		}
 		return
 	}
 	w := l.mem.queue.items[t.ID]
