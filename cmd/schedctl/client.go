@@ -50,9 +50,18 @@ func (a *app) dial(ctx context.Context) (*rpc.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	if !strings.HasPrefix(endpoint, "tcp://") && !strings.HasPrefix(endpoint, "ipc:///") {
+		return nil, usage("write tcp://HOST:PORT or ipc:///PATH", "%q is no address of a broadcaster", endpoint)
+	}
+	bounded, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	link, err := rpc.Dial(ctx, rpc.ZMQ(rpc.ZMQOptions{}), endpoint, rpc.Config{})
+	link, err := rpc.Dial(bounded, rpc.ZMQ(rpc.ZMQOptions{}), endpoint, rpc.Config{})
+	if ctx.Err() != nil {
+		if err == nil {
+			link.Close()
+		}
+		return nil, &exitError{code: exitInterrupted}
+	}
 	if err != nil {
 		return nil, &exitError{exitUnreachable, &placement.Error{
 			Kind: placement.KindUnavailable,
@@ -71,9 +80,13 @@ func (a *app) call(ctx context.Context, method string, result any, args ...any) 
 		return err
 	}
 	defer link.Close()
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	bounded, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return link.Call(ctx, method, result, args...)
+	err = link.Call(bounded, method, result, args...)
+	if err != nil && ctx.Err() != nil {
+		return &exitError{code: exitInterrupted}
+	}
+	return err
 }
 
 // ownerName is the owner meant: the flag, else the login name.

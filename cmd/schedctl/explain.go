@@ -34,7 +34,12 @@ func (a *app) explain() *cobra.Command {
 }
 
 func (a *app) explained(s placement.Status) {
-	fmt.Fprintf(a.stdout, "%s: %s, for %s\n", s.Replica, describe(s), strings.ToLower(age(s.Since)))
+	head := s
+	head.Why = ""
+	fmt.Fprintf(a.stdout, "%s: %s, for %s\n", s.Replica, describe(head), age(s.Since))
+	if s.Why != "" {
+		fmt.Fprintf(a.stdout, "  why:    %s\n", s.Why)
+	}
 	fmt.Fprintf(a.stdout, "  image:  %s\n", s.Image)
 	fmt.Fprintf(a.stdout, "  needs:  %s\n", needs(s.Needs))
 	if s.State != placement.Pending {
@@ -45,7 +50,7 @@ func (a *app) explained(s placement.Status) {
 		for _, r := range s.Refusals {
 			asked += r.Nodes
 		}
-		fmt.Fprintf(a.stdout, "  asked:  %d nodes, try %d\n", asked, s.Tries)
+		fmt.Fprintf(a.stdout, "  asked:  %s, try %d\n", counted(asked, "node"), s.Tries)
 		for _, r := range s.Refusals {
 			names := make([]string, len(r.Names))
 			for i, n := range r.Names {
@@ -65,10 +70,10 @@ func needs(r placement.Resources) string {
 		parts = append(parts, cores(r.CPU)+" cpu")
 	}
 	if r.Memory > 0 {
-		parts = append(parts, bytes(r.Memory)+" memory")
+		parts = append(parts, size(r.Memory)+" memory")
 	}
 	if r.Disk > 0 {
-		parts = append(parts, bytes(r.Disk)+" disk")
+		parts = append(parts, size(r.Disk)+" disk")
 	}
 	if len(parts) == 0 {
 		return "the node's default"

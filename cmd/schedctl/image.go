@@ -44,11 +44,35 @@ an OCI tool wrote (--tar), or makes it of one static program, FROM scratch
 	cmd.Flags().UintSliceVar(&cfg.expose, "expose", nil, "with --binary: TCP port that the program listens on; may be repeated")
 	cmd.Flags().StringArrayVar(&cfg.env, "env", nil, "with --binary: NAME=VALUE in its environment; may be repeated")
 	cmd.Flags().StringVar(&cfg.docker, "docker", "", "address of the Docker daemon (default: $DOCKER_HOST, else unix:///var/run/docker.sock)")
-	cmd.MarkFlagsMutuallyExclusive("tar", "binary", "docker")
 	return cmd
 }
 
+// check refuses what contradicts itself.
+func (cfg pushConfig) check() error {
+	sources := 0
+	for _, from := range []string{cfg.tar, cfg.binary, cfg.docker} {
+		if from != "" {
+			sources++
+		}
+	}
+	if sources > 1 {
+		return usage("give one of --docker, --tar and --binary", "an image is taken from one place")
+	}
+	if cfg.binary == "" && len(cfg.expose)+len(cfg.env) > 0 {
+		return usage("an image that is there already says itself what it exposes", "--expose and --env go with --binary")
+	}
+	for _, p := range cfg.expose {
+		if p < 1 || p > 65535 {
+			return usage("ports are 1 to 65535", "--expose %d is no port", p)
+		}
+	}
+	return nil
+}
+
 func (a *app) push(ctx context.Context, cfg pushConfig, tag string) error {
+	if err := cfg.check(); err != nil {
+		return err
+	}
 	owner, err := a.ownerName()
 	if err != nil {
 		return err
@@ -75,9 +99,6 @@ func (a *app) pushTo(ctx context.Context, cfg pushConfig, to images.Destination,
 	case cfg.binary != "":
 		ports := make([]uint16, len(cfg.expose))
 		for i, p := range cfg.expose {
-			if p < 1 || p > 65535 {
-				return "", usage("ports are 1 to 65535", "--expose %d is no port", p)
-			}
 			ports[i] = uint16(p)
 		}
 		image, err := images.FromBinary(cfg.binary, images.Binary{Env: cfg.env, Expose: ports})

@@ -46,7 +46,7 @@ func (a *app) nodeLs() *cobra.Command {
 				p, c := n.Room.Promised, n.Room.Capacity
 				rows = append(rows, []string{
 					string(n.Node), string(n.State), n.Address, fmt.Sprint(n.Room.Copies),
-					cores(p.CPU) + "/" + cores(c.CPU), bytes(p.Memory) + "/" + bytes(c.Memory), bytes(p.Disk) + "/" + bytes(c.Disk),
+					cores(p.CPU) + "/" + cores(c.CPU), size(p.Memory) + "/" + size(c.Memory), size(p.Disk) + "/" + size(c.Disk),
 					cmp.Or(labels(n.Labels), "-"), strings.Join(n.Alarms, "; "),
 				})
 			}
@@ -112,8 +112,8 @@ func (a *app) shownNode(n placement.NodeStatus) {
 		capacity, promised, used, free string
 	}{
 		{"cpu", cores(n.Room.Capacity.CPU), cores(n.Room.Promised.CPU), cores(n.Room.Used.CPU), cores(free.CPU)},
-		{"memory", bytes(n.Room.Capacity.Memory), bytes(n.Room.Promised.Memory), bytes(n.Room.Used.Memory), bytes(free.Memory)},
-		{"disk", bytes(n.Room.Capacity.Disk), bytes(n.Room.Promised.Disk), bytes(n.Room.Used.Disk), bytes(free.Disk)},
+		{"memory", size(n.Room.Capacity.Memory), size(n.Room.Promised.Memory), size(n.Room.Used.Memory), size(free.Memory)},
+		{"disk", size(n.Room.Capacity.Disk), size(n.Room.Promised.Disk), size(n.Room.Used.Disk), size(free.Disk)},
 	} {
 		fmt.Fprintf(a.stdout, "  %-10s %s promised of %s, %s free, %s used\n", row.what+":", row.promised, row.capacity, row.free, row.used)
 	}

@@ -84,10 +84,12 @@ func describe(s placement.Status) string {
 			line += " (" + ports + ")"
 		}
 	}
-	if s.Phase != "" && s.State != placement.Running {
-		line += ", " + s.Phase
-	}
-	if s.Why != "" {
+	switch phase := s.Phase; {
+	case phase != "" && s.State != placement.Running:
+		if phase != s.State.Word() {
+			line += ", " + phase
+		}
+	case s.Why != "":
 		line += ": " + s.Why
 	}
 	return line
@@ -122,7 +124,10 @@ func table(w io.Writer, rows [][]string) {
 }
 
 // age is a duration as `docker ps` writes it.
-func age(m placement.Millis) string { return units.HumanDuration(m.Duration()) }
+func age(m placement.Millis) string {
+	text := units.HumanDuration(m.Duration())
+	return strings.ToLower(text[:1]) + text[1:]
+}
 
 // shortImage drops the digest's tail.
 func shortImage(image string) string {
@@ -133,7 +138,7 @@ func shortImage(image string) string {
 	return name + "@" + digest[:12]
 }
 
-// cores and bytes are amounts as people write them.
+// cores and size are amounts as people write them.
 func cores(milli int64) string { return fmt.Sprintf("%.3g", float64(milli)/1000) }
 
-func bytes(n int64) string { return units.BytesSize(float64(n)) }
+func size(n int64) string { return units.BytesSize(float64(n)) }

@@ -36,7 +36,7 @@ func (a *app) rm() *cobra.Command {
 				return a.hint(cmd.Context(), f, err)
 			}
 			if !a.json {
-				fmt.Fprintf(a.stdout, "%s/%s: removing %d replicas\n", f.Owner, f.App, len(removed))
+				fmt.Fprintf(a.stdout, "%s/%s: removing %s\n", f.Owner, f.App, counted(len(removed), "replica"))
 			}
 			if detach {
 				return nil
@@ -119,7 +119,7 @@ func (a *app) retry() *cobra.Command {
 				a.object(again)
 				return nil
 			}
-			fmt.Fprintf(a.stdout, "%d replicas are tried again\n", len(again))
+			fmt.Fprintf(a.stdout, "tried again now: %s\n", counted(len(again), "replica"))
 			return nil
 		},
 	}

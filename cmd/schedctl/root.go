@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -26,41 +27,51 @@ func newRoot(stdin io.Reader, stdout, stderr io.Writer) *cobra.Command {
 		Short: "Run containers on a Longshore cluster",
 		Long: `schedctl hands apps (Compose files) to a Longshore cluster and shows where they stand.
 
-  schedctl dev                  start a cluster of three nodes on this machine
-  schedctl submit app.yaml      run an app, or change it to what the file says
-  schedctl ps                   what runs where
+  schedctl dev                    start a cluster of three nodes on this machine
+  schedctl submit app.yaml        run an app, or change it to what the file says
+  schedctl ps                     what runs where
   schedctl explain APP/SERVICE/N  why a replica waits
-  schedctl rm APP               end it
+  schedctl rm APP                 end it
 
 Exit codes: 0 wanted state reached, 1 failure, 2 usage or invalid file,
 3 accepted but still pending at --timeout, 4 placed but crashing,
 5 no broadcaster answers, 130 interrupted (the work goes on).`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if a.owner == "" {
+				return nil
+			}
+			return placement.CheckName("owner", a.owner)
+		},
 	}
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.endpoint, "endpoint", "", "address of the broadcaster, such as tcp://127.0.0.1:7700 or ipc:///run/longshore/broadcaster.sock (default: $LONGSHORE_ENDPOINT, else the socket of a broadcaster or dev cluster on this machine)")
+	flags.StringVar(&a.endpoint, "endpoint", "", "broadcaster, as tcp://HOST:PORT or ipc:///PATH (default: $LONGSHORE_ENDPOINT, else the one on this machine)")
 	flags.StringVar(&a.owner, "owner", "", "owner of the apps meant (default: your login name)")
 	flags.BoolVar(&a.json, "json", false, "print JSON, one object a line")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(cmd.CommandPath()+" --help", "%v", err)
 	})
 	root.AddCommand(a.submit(), a.ps(), a.status(), a.explain(), a.rm(), a.retry(), a.node(), a.image(), a.dev(), a.devJanitor())
-	for _, c := range root.Commands() {
-		wrapArgs(c)
-	}
+	wrapArgs(root)
 	return root
 }
 
-// wrapArgs makes cobra's complaints about arguments ours, with exit code 2.
+// wrapArgs makes complaints about arguments ours, with exit code 2. A command
+// that only holds others shows its help.
 func wrapArgs(cmd *cobra.Command) {
-	if check := cmd.Args; check != nil {
+	check := cmd.Args
+	switch {
+	case cmd.RunE == nil:
+		cmd.Args = unknownCommand
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	case check != nil:
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return usage(cmd.UseLine(), "%v", err)
+			if check(cmd, args) != nil {
+				return usage(strings.TrimSuffix(cmd.UseLine(), " [flags]"), "%s does not take %s", cmd.CommandPath(), counted(len(args), "argument"))
 			}
 			return nil
 		}
@@ -68,6 +79,27 @@ func wrapArgs(cmd *cobra.Command) {
 	for _, c := range cmd.Commands() {
 		wrapArgs(c)
 	}
+}
+
+// unknownCommand refuses what is no command, and offers what was perhaps meant.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	next := cmd.CommandPath() + " --help lists the commands"
+	cmd.SuggestionsMinimumDistance = 2
+	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+		next = "did you mean " + cmd.CommandPath() + " " + strings.Join(like, ", or ") + "?"
+	}
+	return usage(next, "%s has no command %q", cmd.CommandPath(), args[0])
+}
+
+// counted is "1 node" or "3 nodes".
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // usage is a mistake of the person who typed: what is wrong, and what to type.

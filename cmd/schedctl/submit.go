@@ -53,7 +53,10 @@ func (a *app) load(ctx context.Context, path string) (placement.App, error) {
 	for _, w := range warnings {
 		fmt.Fprintln(a.stderr, "warning:", w)
 	}
-	return wanted, err
+	if err != nil {
+		return wanted, &exitError{exitUsage, err}
+	}
+	return wanted, nil
 }
 
 func (a *app) submitApp(ctx context.Context, wanted placement.App, detach bool, timeout time.Duration) error {
