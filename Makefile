@@ -8,6 +8,7 @@ export GOFLAGS ?= -buildvcs=false
 GO       := scripts/go
 BIN      := bin
 PROGRAMS := schedctl broadcasterd agentd hostinfod
+UNITS    := $(addprefix scripts/systemd/longshore-,broadcasterd.service agentd.service hostinfod.service) internal/dockerd/longshore-dockerd@.service
 LINTER   := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 .DEFAULT_GOAL := all
 
@@ -40,6 +41,13 @@ demo: build ## a 3-node cluster on this machine, a demo app on it, all of it gon
 .PHONY: dev
 dev: build ## a 3-node cluster on this machine, until Ctrl-C
 	@$(BIN)/schedctl dev
+
+.PHONY: install
+install: build ## programs to /usr/local, units to /etc/systemd/system (DESTDIR=dir: below that)
+	@install -d "$(DESTDIR)/usr/local/bin" "$(DESTDIR)/usr/local/lib/longshore" "$(DESTDIR)/etc/systemd/system"
+	@install $(addprefix $(BIN)/,$(PROGRAMS)) "$(DESTDIR)/usr/local/bin/"
+	@install $(BIN)/longshore-pause "$(DESTDIR)/usr/local/lib/longshore/"
+	@install -m 644 $(UNITS) "$(DESTDIR)/etc/systemd/system/"
 
 .PHONY: test
 test: setup-test build ## unit, conformance and architecture tests with the race detector, on real components
