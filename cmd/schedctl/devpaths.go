@@ -68,8 +68,8 @@ func (p devPaths) lock(name string) (*os.File, error) {
 	for range 100 {
 		f, err := p.tryLock()
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			continue // the file or its directory was just unlocked: that holder is gone
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrExist):
+			continue // the file or its directory came or went with another holder
 		case errors.Is(err, syscall.EWOULDBLOCK):
 			return nil, &placement.Error{
 				Kind: placement.KindRefused,

@@ -70,8 +70,7 @@ func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return 0
 	}
-	var exit *exitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exitError](err); ok {
 		if exit.err != nil {
 			report(stderr, exit.err)
 		}
@@ -94,8 +93,7 @@ func report(stderr io.Writer, err error) int {
 // fromWire turns an error triple of the broadcaster back into the three parts
 // that it was made of.
 func fromWire(err error) error {
-	var remote *rpc.RemoteError
-	if errors.As(err, &remote) {
+	if remote, ok := errors.AsType[*rpc.RemoteError](err); ok {
 		return placement.ErrorFrom(remote.Name, remote.Message)
 	}
 	return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -124,12 +125,9 @@ func count(statuses []placement.Status) string {
 			order = append(order, state(s))
 		}
 	}
-	text := ""
+	parts := make([]string, len(order))
 	for i, w := range order {
-		if i > 0 {
-			text += ", "
-		}
-		text += strconv.Itoa(words[w]) + " " + w
+		parts[i] = strconv.Itoa(words[w]) + " " + w
 	}
-	return text
+	return strings.Join(parts, ", ")
 }

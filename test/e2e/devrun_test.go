@@ -121,16 +121,23 @@ func (d *devRun) output() string {
 // says waits until it has printed the text.
 func (d *devRun) says(text string) {
 	d.t.Helper()
+	var ended time.Time
 	cluster.Eventually(d.t, time.Minute, "schedctl dev says "+text, func() error {
-		if said := d.output(); !strings.Contains(said, text) {
-			select {
-			case <-d.done:
-				d.t.Fatalf("it ended before it said %q: %v\n%s", text, d.cmd.ProcessState, said)
-			default:
-			}
-			return fmt.Errorf("so far:\n%s", said)
+		said := d.output()
+		if strings.Contains(said, text) {
+			return nil
 		}
-		return nil
+		select {
+		case <-d.done:
+			if ended.IsZero() {
+				ended = time.Now()
+			}
+			if time.Since(ended) > 2*time.Second { // what a terminal shows may lag behind
+				d.t.Fatalf("it ended before it said %q: %v\n%s", text, d.cmd.ProcessState, said)
+			}
+		default:
+		}
+		return fmt.Errorf("so far:\n%s", said)
 	})
 }
 

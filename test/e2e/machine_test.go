@@ -95,7 +95,7 @@ func tree(want func(fs.FileMode) bool, but []string, dirs ...string) []string {
 	for _, dir := range dirs {
 		_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 			if err != nil {
-				return nil // it went meanwhile
+				return nil //nolint:nilerr // it went meanwhile
 			}
 			if want(e.Type()) {
 				found = append(found, path)
