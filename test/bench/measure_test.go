@@ -24,7 +24,10 @@ func app(name, image string, node placement.NodeID) placement.App {
 		Name: "web", Replicas: 1,
 		Request: placement.Request{
 			V: placement.Format, Image: image, Node: node, Env: []string{"PORT=0"}, // any: all lie in one net container
-			Needs: placement.Resources{CPU: 10, Memory: 16 << 20},
+			Needs: placement.Resources{CPU: 20, Memory: 16 << 20},
+			// A low cap would throttle Docker's own work in the container's
+			// cgroup, a tenth of a second at a time, and hide all else.
+			Limits: placement.Resources{CPU: 1000, Memory: 64 << 20},
 		},
 	}}}
 }

@@ -56,7 +56,7 @@ func BenchmarkSubmitToRunning(b *testing.B) {
 
 	var whole []time.Duration
 	for i := range commands {
-		file := c.File("cmd.yaml", fmt.Sprintf("name: cmd-%d\nservices:\n  web:\n    image: hello:latest\n    environment: {PORT: \"0\"}\n    deploy: {resources: {reservations: {cpus: \"0.01\", memory: 16M}}}\n", i))
+		file := c.File("cmd.yaml", fmt.Sprintf("name: cmd-%d\nservices:\n  web:\n    image: hello:latest\n    environment: {PORT: \"0\"}\n    deploy: {resources: {reservations: {cpus: \"0.02\", memory: 16M}, limits: {cpus: \"1\", memory: 64M}}}\n", i))
 		rest()
 		began := time.Now()
 		c.Must("submit", file, "--owner", owner)
