@@ -29,8 +29,7 @@ func TestDevLock(t *testing.T) {
 			for range 200 {
 				f, err := paths.lock("x")
 				if err != nil {
-					var told *placement.Error
-					if !errors.As(err, &told) {
+					if _, refused := errors.AsType[*placement.Error](err); !refused {
 						t.Error(err)
 					}
 					continue
