@@ -7,7 +7,7 @@
 //	Offer ── Admit, reserve ── wait 0-5 ms ── claim ──> "taken"          offer.go
 //	          │                                └─ held elsewhere: pass
 //	          v in the background
-//	        daemon, pull ── request file ── create, op ── expose          place.go
+//	        daemon, pull; request file ── create, op ── expose            place.go
 //	          ── op stored, bind ──┬─ yes:  start, op, release the claim  bind.go
 //	                               ├─ wait: ask again
 //	                               └─ no:   withdraw, remove, op, release

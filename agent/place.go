@@ -90,6 +90,28 @@ func (p *placingTask) end(ctx context.Context, err, cause error) {
 // steps are those between the claim and the end. An error means that what was
 // done is to be undone; nil also when the ledger was told of the end already.
 func (p *placingTask) steps(ctx context.Context) error {
+	kept := make(chan error, 1)
+	go func() { kept <- p.a.requests.keep(ctx, p.digest, p.offer.Request) }()
+	err := p.fetch(ctx)
+	failed := <-kept
+	p.stored = failed == nil
+	switch {
+	case err != nil:
+		return err
+	case failed != nil:
+		return giveUp(placement.ReasonDisk, failed)
+	}
+	p.say("creating")
+	if err := p.create(ctx); err != nil {
+		return err
+	}
+	p.say("binding")
+	return p.bind(ctx)
+}
+
+// fetch has the owner's daemon and the image be there. The request is made
+// durable meanwhile: its file costs two syncs.
+func (p *placingTask) fetch(ctx context.Context) error {
 	a, owner := p.a, p.task.id.Owner()
 	if err := a.Runtime.Ensure(ctx, owner); err != nil {
 		return giveUp(placement.ReasonDaemon, err)
@@ -98,12 +120,7 @@ func (p *placingTask) steps(ctx context.Context) error {
 	if err := a.Runtime.Pull(ctx, owner, p.offer.Request.Image, p.pulled); err != nil {
 		return giveUp(placement.ReasonImage, err)
 	}
-	p.say("creating")
-	if err := p.create(ctx); err != nil {
-		return err
-	}
-	p.say("binding")
-	return p.bind(ctx)
+	return nil
 }
 
 // create makes the container, after asking Admit again, with its request
@@ -116,10 +133,6 @@ func (p *placingTask) create(ctx context.Context) error {
 	if err := p.admitAgain(); err != nil {
 		return err
 	}
-	if err := a.requests.keep(ctx, p.digest, o.Request); err != nil {
-		return giveUp(placement.ReasonDisk, err)
-	}
-	p.stored = true
 	back, err := a.starts.take(ctx, p.task.id.Owner())
 	if err != nil {
 		return err

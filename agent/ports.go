@@ -26,10 +26,11 @@ func (a *Agent) expose(ctx context.Context, h Hold) error {
 	return a.Ports.Expose(ctx, h.ID, h.Request.Ports)
 }
 
-// tidyPorts sets the ports right, once after the start and as soon as every
-// daemon could be listed: those of running copies are published anew, and those
-// of placements that are not there taken back.
-func (a *Agent) tidyPorts(l dockerd.Listing) {
+// tidy clears up after an earlier run, once after the start and as soon as every
+// daemon could be listed: requests that no copy uses are removed, ports of
+// running copies published anew, and those of placements that are not there
+// taken back.
+func (a *Agent) tidy(l dockerd.Listing) {
 	for _, d := range l.Daemons {
 		if !d.OK {
 			return
@@ -43,6 +44,9 @@ func (a *Agent) tidyPorts(l dockerd.Listing) {
 		return
 	}
 	a.spawn(func(ctx context.Context) {
+		if err := a.requests.sweep(); err != nil {
+			a.Logger.Warn("cannot remove requests that nobody uses", "err", err)
+		}
 		for _, h := range a.keepPorts(ctx) {
 			if err := a.expose(ctx, h); err != nil && ctx.Err() == nil {
 				a.Logger.Warn("cannot publish ports again", "placement", h.ID, "err", err)

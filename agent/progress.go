@@ -9,7 +9,12 @@ import (
 	"longshore/internal/placement"
 )
 
-// say sets the word that people read of the placement; it is sent at once.
+// wordGap is how long any word but the first waits to be sent: of those that
+// pass quickly only the last is, and a start without a hitch is not slowed by
+// them.
+const wordGap = 25 * time.Millisecond
+
+// say sets the word that people read of the placement; it is sent in a moment.
 func (p *placingTask) say(word string) {
 	p.a.mu.Lock()
 	p.task.word = word
@@ -44,11 +49,19 @@ func (p *placingTask) keep(ctx context.Context, stall context.CancelCauseFunc) {
 	// A jittered phase: what was taken together is not renewed together.
 	timer := time.NewTimer(time.Duration((0.5 + 0.5*p.a.dice.roll()) * float64(p.a.cfg.Renew)))
 	defer timer.Stop()
-	for {
+	var news <-chan time.Time
+	for gap := time.Duration(0); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-p.poke:
+			if news == nil {
+				news = time.After(gap)
+				gap = wordGap
+			}
+			continue
+		case <-news:
+			news = nil
 			p.tell(ctx, nil)
 			continue
 		case <-timer.C:

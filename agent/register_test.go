@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -30,7 +32,14 @@ func TestRegistersAndPins(t *testing.T) {
 		last := w.op()
 		w.stop()
 
+		left := filepath.Join(w.cfg.StateDir, "requests", strings.Repeat("0", 64))
+		if err := os.WriteFile(left, []byte("{}"), 0o600); err != nil { // by an agent killed before it created the copy
+			t.Fatal(err)
+		}
 		w.start()
+		if files, err := os.ReadDir(filepath.Dir(left)); err != nil || len(files) != 1 || files[0].Name() == filepath.Base(left) {
+			t.Errorf("requests after a restart: %v, %v", files, err)
+		}
 		if s := w.ledger.shown; s.Session != last.Session || s.Cluster != "c1" || s.Mark != w.ledger.mark {
 			t.Errorf("showed %+v, want session %d and mark %+v", s, last.Session, w.ledger.mark)
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -151,4 +152,32 @@ func (r *requests) leave(digest string) {
 	delete(r.used, digest)
 	r.mu.Unlock()
 	close(f.going)
+}
+
+// sweep removes the files that no copy uses: those of placements that a killed
+// agent had not created yet. Call it when the copies of all daemons are loaded.
+func (r *requests) sweep() error {
+	files, err := os.ReadDir(r.dir)
+	if err != nil {
+		return fmt.Errorf("list the requests: %w", err)
+	}
+	for _, f := range files {
+		digest := "sha256:" + strings.TrimSuffix(f.Name(), ".next")
+		gone := make(chan struct{})
+		r.mu.Lock()
+		unused := r.used[digest] == nil
+		if unused {
+			r.used[digest] = &requestFile{going: gone} // who comes now waits, and writes it anew
+		}
+		r.mu.Unlock()
+		if !unused {
+			continue
+		}
+		err = errors.Join(err, os.Remove(filepath.Join(r.dir, f.Name())))
+		r.mu.Lock()
+		delete(r.used, digest)
+		r.mu.Unlock()
+		close(gone)
+	}
+	return err
 }

@@ -175,7 +175,7 @@ func (a *Agent) list(ctx context.Context) error {
 		a.requests.leave(digest)
 	}
 	a.settle(n.gone)
-	a.tidyPorts(l)
+	a.tidy(l)
 	a.employOrphans()
 	return nil
 }
