@@ -144,7 +144,7 @@ func (a *Agent) sayFailed(ctx context.Context, f placement.Failed) {
 func (a *Agent) failedStart(ctx context.Context, t *task, cause error) {
 	at, gone := a.removeUntilGone(ctx, t, 0)
 	if !gone {
-		return // the agent is stopping; the next one sweeps it
+		return // the agent is stopping, and the next one sweeps it; or it runs after all
 	}
 	f := placement.Failed{
 		Cluster: a.Cluster(), Node: a.cfg.Node, ID: t.id, Epoch: t.epoch, At: at,

@@ -24,7 +24,8 @@ type Runtime interface {
 	// that it does not run; after any other error it may.
 	Start(ctx context.Context, owner string, id placement.ID) error
 	// Remove stops and removes the container of exactly that epoch. After nil
-	// it is gone; one that is not there is gone already.
+	// it is gone; one that is not there is gone already. Without grace one that
+	// runs is left alone: [dockerd.ErrRunning].
 	Remove(ctx context.Context, owner string, id placement.ID, e placement.Epoch, grace time.Duration) error
 }
 

@@ -105,6 +105,13 @@ func (d *fakeDocker) Remove(ctx context.Context, owner string, id placement.ID, 
 	if err := d.run(ctx, "remove"); err != nil {
 		return err
 	}
+	d.mu.Lock()
+	c := d.here[id]
+	runs := grace == 0 && c != nil && c.Epoch == e && c.State == placement.CopyRunning
+	d.mu.Unlock()
+	if runs {
+		return dockerd.ErrRunning
+	}
 	d.vanish(id, e)
 	return nil
 }

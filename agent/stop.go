@@ -2,9 +2,11 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
+	"longshore/internal/dockerd"
 	"longshore/internal/placement"
 )
 
@@ -80,13 +82,19 @@ func (a *Agent) stop(ctx context.Context, key stopKey, why string) {
 }
 
 // removeUntilGone removes the task's copy, trying again until it is proven
-// gone, and finishes the task. Not gone: ctx ended.
+// gone, and finishes the task. Not gone: ctx ended, or, without grace, it turned
+// out to run.
 func (a *Agent) removeUntilGone(ctx context.Context, t *task, grace time.Duration) (at placement.SessionOp, gone bool) {
 	defer a.finish(t)
 	for failures := 1; ; failures++ {
 		err := a.remove(ctx, t.id, t.epoch, grace)
 		if err == nil {
 			return a.ops.now(), true
+		}
+		if errors.Is(err, dockerd.ErrRunning) {
+			a.Logger.Info("a copy taken for never started runs", "placement", t.id, "epoch", t.epoch)
+			a.markDirty()
+			return placement.SessionOp{}, false
 		}
 		if failures == 1 && ctx.Err() == nil {
 			a.Logger.Warn("cannot remove a copy yet", "placement", t.id, "epoch", t.epoch, "err", err)

@@ -149,6 +149,8 @@ func (h *Host) Start(ctx context.Context, owner string, id placement.ID) error {
 // Remove stops the placement's container of exactly epoch e, with SIGTERM and
 // after grace SIGKILL, and removes it and its own net container; volumes stay.
 // If it is not there, or is of another epoch, there is nothing to do: nil.
+// Grace 0 is for a copy that never started: one that runs after all is left
+// alone, and the error is an [ErrRunning].
 func (h *Host) Remove(ctx context.Context, owner string, id placement.ID, e placement.Epoch, grace time.Duration) error {
 	if known, err := h.known(owner); err != nil || !known {
 		return err
@@ -167,15 +169,33 @@ func (h *Host) Remove(ctx context.Context, owner string, id placement.ID, e plac
 	case have.Config.Labels[labelEpoch] != string(e) || have.Config.Labels[labelID] != string(id):
 		return nil
 	}
-	if seconds := int((grace + time.Second - 1) / time.Second); seconds > 0 {
-		if err := c.ContainerStop(ctx, have.ID, container.StopOptions{Timeout: &seconds}); err != nil && !errdefs.IsNotFound(err) {
-			return classify(what, err)
-		}
-	}
-	if err := removeWhole(ctx, c, have.ID); err != nil {
+	if err := end(ctx, c, have.ID, grace); err != nil {
 		return classify(what, err)
 	}
 	return classify(what, h.daemon(owner).dropOwnNet(ctx, c, id, e))
+}
+
+// end stops a container and removes it. Without grace one that runs is left
+// alone: Docker finishes a start that is under way before it looks.
+func end(ctx context.Context, c *conn, id string, grace time.Duration) error {
+	seconds := int((grace + time.Second - 1) / time.Second)
+	if seconds > 0 {
+		if err := c.ContainerStop(ctx, id, container.StopOptions{Timeout: &seconds}); err != nil && !errdefs.IsNotFound(err) {
+			return err
+		}
+		return removeWhole(ctx, c, id)
+	}
+	err := c.ContainerRemove(ctx, id, container.RemoveOptions{})
+	switch {
+	case err == nil || errdefs.IsNotFound(err):
+		return nil
+	case !errdefs.IsConflict(err):
+		return err
+	}
+	if now, err := c.ContainerInspect(ctx, id); err == nil && now.State.Running {
+		return ErrRunning
+	}
+	return removeWhole(ctx, c, id)
 }
 
 // removeWhole removes a container and returns when it is gone, also when

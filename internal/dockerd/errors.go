@@ -18,6 +18,9 @@ var (
 	ErrRefused = errors.New("docker refused")
 	// ErrUnknown says that no answer came: Docker may or may not have done it.
 	ErrUnknown = errors.New("no answer from docker: outcome unknown")
+	// ErrRunning says that a copy that was taken for never started runs, and was
+	// left alone.
+	ErrRunning = errors.New("it runs")
 	// ErrNoDaemon says that the owner has no daemon on this node, or it is not ready.
 	ErrNoDaemon = errors.New("the owner's daemon is not ready")
 )

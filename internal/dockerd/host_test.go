@@ -54,6 +54,10 @@ func TestLifeOfACopy(t *testing.T) {
 
 	n.ok(n.host.Remove(n.ctx(), "alice", web, epoch2, 0)) // another epoch: not this one
 	n.expect(web, placement.CopyRunning, 0)
+	if err := n.host.Remove(n.ctx(), "alice", web, epoch1, 0); !errors.Is(err, dockerd.ErrRunning) {
+		t.Errorf("remove without grace of a copy that runs: %v", err)
+	}
+	n.expect(web, placement.CopyRunning, 0)
 	n.ok(n.host.Remove(n.ctx(), "alice", web, epoch1, time.Second))
 	n.ok(n.host.Remove(n.ctx(), "alice", web, epoch1, time.Second))
 	if copies, daemons := n.list(); len(copies) != 0 || !daemons["alice"].OK {
