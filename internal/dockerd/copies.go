@@ -38,16 +38,12 @@ const (
 	minCPU    = 10      // the kernel refuses less: 1 ms of each 100
 )
 
-// limits are the caps for Docker: the request's, else what it needs; 0 caps
-// nothing. cores is how many the machine has, which Docker lets nobody pass.
+// limits are the caps for Docker, 0 being none, and the weights that what it
+// needs gives it beside others. A reservation is no cap, as in Compose: with a
+// quota of a few hundredths of a core the start alone takes seconds. cores is
+// how many the machine has, which Docker lets nobody pass.
 func (s Spec) limits(cores int) container.Resources {
 	needs, limits := s.needs(), s.Request.Limits
-	if limits.CPU == 0 {
-		limits.CPU = needs.CPU
-	}
-	if limits.Memory == 0 {
-		limits.Memory = needs.Memory
-	}
 	var r container.Resources
 	if limits.CPU > 0 {
 		r.NanoCPUs = min(max(limits.CPU, minCPU), int64(cores)*1000) * 1_000_000
@@ -58,6 +54,12 @@ func (s Spec) limits(cores int) container.Resources {
 	}
 	if needs.CPU > 0 {
 		r.CPUShares = max(2, needs.CPU*1024/1000)
+	}
+	if needs.Memory > 0 {
+		r.MemoryReservation = max(needs.Memory, minMemory)
+		if r.Memory > 0 {
+			r.MemoryReservation = min(r.MemoryReservation, r.Memory)
+		}
 	}
 	return r
 }

@@ -82,7 +82,7 @@ func (n *node) checkContainer(s dockerd.Spec) {
 	c, err := n.docker(s.ID.Owner()).ContainerInspect(n.ctx(), s.ID.ContainerName())
 	n.ok(err)
 	h := c.HostConfig
-	if h.Memory != 64<<20 || h.NanoCPUs != 100_000_000 || !h.RestartPolicy.IsNone() || !h.NetworkMode.IsContainer() {
+	if h.Memory != 64<<20 || h.NanoCPUs != 1_000_000_000 || !h.RestartPolicy.IsNone() || !h.NetworkMode.IsContainer() {
 		n.t.Errorf("container: %+v", h)
 	}
 	if h.LogConfig.Config["max-size"] != "10m" {

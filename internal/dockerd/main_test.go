@@ -124,7 +124,7 @@ var nodes atomic.Int32
 func newNode(t *testing.T, change func(*dockerd.Config)) *node {
 	t.Helper()
 	t.Parallel()
-	dir, err := os.MkdirTemp("/tmp", "ls") //nolint:usetesting // sockets need a short path
+	dir, err := os.MkdirTemp("/tmp", "ls")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +270,7 @@ func id(owner, service string) placement.ID {
 func (n *node) spec(id placement.ID, image string, command ...string) dockerd.Spec {
 	return dockerd.Spec{Cluster: n.cfg.Cluster, ID: id, Epoch: epoch1, Gen: 7, Request: placement.Request{
 		V: placement.Format, Image: image, Command: command, Env: []string{"SAY=" + string(id)},
-		Needs: placement.Resources{CPU: 100, Memory: 64 << 20, Disk: 1 << 20},
+		Needs: placement.Resources{CPU: 100, Memory: 64 << 20, Disk: 1 << 20}, Limits: placement.Resources{CPU: 1000, Memory: 64 << 20},
 	}}
 }
 

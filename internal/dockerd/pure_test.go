@@ -81,19 +81,20 @@ func TestPickAddress(t *testing.T) {
 func TestLimits(t *testing.T) {
 	type r = placement.Resources
 	for _, c := range []struct {
-		needs, limits, given r
-		nano, memory, shares int64
+		needs, limits, given       r
+		nano, memory, shares, soft int64
 	}{
 		{nano: 0, memory: 0, shares: 0},
-		{needs: r{CPU: 250, Memory: 1 << 30}, nano: 250e6, memory: 1 << 30, shares: 256},
-		{needs: r{CPU: 250, Memory: 1 << 30}, limits: r{CPU: 1500, Memory: 2 << 30}, nano: 1500e6, memory: 2 << 30, shares: 256},
-		{needs: r{CPU: 8000, Memory: 1}, nano: 2000e6, memory: 6 << 20, shares: 8192}, // what Docker would refuse
-		{needs: r{CPU: 1}, nano: 10e6, shares: 2},                                     // what the kernel would refuse
-		{given: r{CPU: 100, Memory: 7 << 20}, nano: 100e6, memory: 7 << 20, shares: 102},
+		{needs: r{CPU: 250, Memory: 1 << 30}, shares: 256, soft: 1 << 30}, // a reservation is no cap
+		{needs: r{CPU: 250, Memory: 1 << 30}, limits: r{CPU: 1500, Memory: 2 << 30}, nano: 1500e6, memory: 2 << 30, shares: 256, soft: 1 << 30},
+		{limits: r{CPU: 8000, Memory: 1}, nano: 2000e6, memory: 6 << 20},                       // what Docker would refuse
+		{needs: r{CPU: 1, Memory: 1}, limits: r{CPU: 1}, nano: 10e6, shares: 2, soft: 6 << 20}, // what the kernel would refuse
+		{given: r{CPU: 100, Memory: 7 << 20}, shares: 102, soft: 7 << 20},
+		{needs: r{Memory: 1 << 30}, limits: r{Memory: 1 << 20}, memory: 6 << 20, soft: 6 << 20},
 	} {
 		s := dockerd.Spec{Request: placement.Request{Needs: c.needs, Limits: c.limits}, Needs: c.given}
 		got := s.Limits(2)
-		if got.NanoCPUs != c.nano || got.Memory != c.memory || got.MemorySwap != c.memory || got.CPUShares != c.shares {
+		if got.NanoCPUs != c.nano || got.Memory != c.memory || got.MemorySwap != c.memory || got.CPUShares != c.shares || got.MemoryReservation != c.soft {
 			t.Errorf("%+v: %+v", c, got)
 		}
 	}

@@ -65,7 +65,7 @@ type Request struct {
 	Command []string  `json:"command,omitempty"` // nil: the image's own
 	Env     []string  `json:"env,omitempty"`     // "NAME=value", sorted by name
 	Needs   Resources `json:"needs"`             // reserved; CPU or Memory 0: the node's default
-	Limits  Resources `json:"limits"`            // CPU and Memory caps; 0: as Needs
+	Limits  Resources `json:"limits"`            // CPU and Memory caps; 0: none
 	Ports   []Port    `json:"ports,omitempty"`
 	Listen  []uint16  `json:"listen,omitempty"` // TCP ports it listens on in its net container, Ports' included, sorted
 	Restart string    `json:"restart,omitempty"`

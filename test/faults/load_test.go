@@ -22,10 +22,10 @@ type load struct {
 	checker *cluster.Checker
 	say     func(format string, args ...any)
 
-	mu                         sync.Mutex
-	submitted, changed, gone   int // placements
-	unanswered, late, notFound int
-	errs                       []error
+	mu                       sync.Mutex
+	submitted, changed, gone int // placements
+	unanswered, notFound     int
+	errs                     []error
 }
 
 // app is one app's text, in its versions.

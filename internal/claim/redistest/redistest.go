@@ -20,7 +20,7 @@ type Redis struct {
 // Start starts an empty server. A machine without redis-server fails the test.
 func Start(tb testing.TB) *Redis {
 	tb.Helper()
-	dir, err := os.MkdirTemp("/tmp", "ls") //nolint:usetesting // TempDir's paths are too long for a socket's 104 bytes
+	dir, err := os.MkdirTemp("/tmp", "ls")
 	if err != nil {
 		tb.Fatal(err)
 	}
