@@ -53,7 +53,10 @@ func (b *Broadcaster) ClientMethods() rpc.Methods {
 				if err := checkFilter(f); err != nil {
 					return err
 				}
-				return b.deps.Apps.Watch(ctx, f, func(e placement.Event) error { return send(e) })
+				if err := b.deps.Apps.Watch(ctx, f, func(e placement.Event) error { return send(e) }); err != nil {
+					return err
+				}
+				return ctx.Err() // a caller's deadline is no end of the stream
 			}),
 		"nodes": rpc.Nullary("List all nodes that ever registered, by name.",
 			func(ctx context.Context, _ *rpc.Call) ([]placement.NodeStatus, error) { return b.nodesNow(ctx) }),

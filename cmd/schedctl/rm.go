@@ -86,7 +86,7 @@ func (a *app) awaitGone(ctx context.Context, link *rpc.Link, f placement.Filter,
 
 func (a *app) stillThere(ctx context.Context, f placement.Filter, left int, err error) error {
 	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded): // noticed by either end
 		return &exitError{exitPending, &placement.Error{
 			What: fmt.Sprintf("%s/%s: %d copies are not proven gone yet", f.Owner, f.App, left),
 			Next: "it goes on; look with: schedctl ps -a " + f.Owner + "/" + f.App,

@@ -106,7 +106,7 @@ func (a *app) endWaiting(ctx context.Context, out *printer, progress *progress, 
 	out.summary(progress)
 	look := fmt.Sprintf("schedctl status %s/%s", answer.Owner, answer.App)
 	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded): // noticed by either end
 		code := exitPending
 		if progress.crashing() {
 			code = exitCrashing

@@ -149,7 +149,9 @@ func listeners(t *testing.T) []string {
 func addresses(t *testing.T) []string {
 	t.Helper()
 	changing := regexp.MustCompile(`\b((valid_lft|preferred_lft|state) \S+|tentative)|,LOWER_UP`)
-	edit := func(line string) string { return changing.ReplaceAllString(line, "") }
+	edit := func(line string) string {
+		return strings.Join(strings.Fields(changing.ReplaceAllString(line, "")), " ")
+	}
 	return append(
 		commandLines(t, edit, "ip", "-o", "link", "show"),
 		commandLines(t, edit, "ip", "-o", "address", "show")...)
