@@ -174,6 +174,7 @@ func (b *Broadcaster) offerOne(ctx context.Context, try placement.Try) placement
 		Request: try.Request, Valid: offerValid, Lockless: try.Lockless || b.locksGone(),
 	}
 	c := newChain(b.deps.Agents, offer, nodes, b.rng(try))
+	c.bar(try.Barred)
 	out := c.run(ctx)
 	if c.noLocks {
 		b.mu.Lock()

@@ -55,6 +55,15 @@ func newChain(ask asker, offer placement.Offer, nodes []placement.NodeStatus, rn
 	}
 }
 
+// bar counts nodes as having passed for good without asking them.
+func (c *chain) bar(barred []placement.Pass) {
+	for _, p := range barred {
+		if slices.ContainsFunc(c.nodes, func(n placement.NodeStatus) bool { return n.Node == p.Node }) {
+			c.passes[p.Node], c.lasting[p.Node] = p.Reason, true
+		}
+	}
+}
+
 // run asks until a node takes the offer or all have passed. Offers still on
 // their way then are called back. It returns when its goroutines have ended.
 func (c *chain) run(ctx context.Context) placement.Outcome {

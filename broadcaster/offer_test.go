@@ -124,6 +124,26 @@ func TestChain(t *testing.T) {
 	}
 }
 
+// TestBarred: nodes whose domain the ledger knows to be taken are not asked, and
+// count as having passed; one that is not eligible does not count.
+func TestBarred(t *testing.T) {
+	held := placement.Reason{Code: placement.ReasonHAToken, Need: "web", Have: "held by alice/shop/web/1"}
+	for _, lockless := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := start(t, nodes(4), plainImages)
+			var c counter
+			for i := range 4 {
+				name := placement.NodeID(fmt.Sprintf("n%02d", i+1))
+				w.node(string(name), c.wrap(name, passes("cpu")))
+			}
+			got := w.offer(placement.Try{Lockless: lockless, Barred: []placement.Pass{{Node: "n01", Reason: held}, {Node: "n03", Reason: held}, {Node: "gone", Reason: held}}})
+			if got.Asked != 2 || len(got.Passes) != 4 || got.Passes[0].Reason != held || got.Passes[1].Reason.Code != "cpu" || c.offers["n01"]+c.offers["n03"] != 0 {
+				t.Errorf("%d asked, offers %v, passes %+v", got.Asked, c.offers, got.Passes)
+			}
+		})
+	}
+}
+
 // TestPassingRefusals: a node that is busy is asked again in the next rounds.
 func TestPassingRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
