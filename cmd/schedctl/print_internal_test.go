@@ -35,6 +35,20 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
+func TestDoing(t *testing.T) {
+	for want, s := range map[string]placement.Status{
+		"pulling 3 of 80 MB": {State: placement.Pending, Phase: "pulling 3 of 80 MB", Why: "3 of 3 nodes: cpu"},
+		"":                   {State: placement.Bound, Phase: "starting"},
+	} {
+		if got := doing(s); got != want {
+			t.Errorf("%+v: doing %q, want %q", s, got, want)
+		}
+	}
+	if got := doing(placement.Status{State: placement.Running, Phase: "binding"}); got != "" {
+		t.Errorf("a running copy is at %q", got)
+	}
+}
+
 func TestExplained(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

@@ -72,10 +72,18 @@ func (a *app) list(statuses []placement.Status) {
 	for _, s := range statuses {
 		rows = append(rows, []string{
 			string(s.Replica), state(s), cmp.Or(string(s.Node), "-"), shortImage(s.Image),
-			cmp.Or(published(s), "-"), age(s.Since), s.Why,
+			cmp.Or(published(s), "-"), age(s.Since), cmp.Or(doing(s), s.Why),
 		})
 	}
 	table(a.stdout, rows)
+}
+
+// doing is what a node is at with a copy that does not run yet.
+func doing(s placement.Status) string {
+	if s.State == placement.Running || s.Phase == s.State.Word() {
+		return ""
+	}
+	return s.Phase
 }
 
 // state is the word for a copy's state, and what it means for its replica.
