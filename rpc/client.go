@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 )
 
@@ -27,7 +28,7 @@ type outgoing struct {
 }
 
 // request opens a channel and sends the call.
-func (l *Link) request(ctx context.Context, method string, args []any) (*outgoing, error) {
+func (l *Link) request(ctx context.Context, method string, args []any, extra []extra) (*outgoing, error) {
 	if ctx.Err() != nil {
 		return nil, ctxError(ctx)
 	}
@@ -38,7 +39,9 @@ func (l *Link) request(ctx context.Context, method string, args []any) (*outgoin
 	c := &outgoing{link: l, id: l.newID(), method: method, ready: make(chan struct{}, 1), credit: 1}
 	e := l.svc.pool.get()
 	defer l.svc.pool.put(e)
-	e.event(c.id, nil, left, method)
+	if err := e.event(&opening{id: c.id, deadline: left, extra: extra, name: method}); err != nil {
+		return nil, err
+	}
 	if err := e.list(args...); err != nil {
 		return nil, err
 	}
@@ -150,7 +153,14 @@ func (c *outgoing) take() (e event, ok bool, err error) {
 // may take its time. After an ErrLostRemote or a timeout the method may have
 // run or not.
 func (l *Link) Call(ctx context.Context, method string, result any, args ...any) error {
-	c, err := l.request(ctx, method, args)
+	if l.svc.invoker == nil {
+		return l.call(ctx, method, result, args, nil)
+	}
+	return l.invoke(ctx, &Request{Method: method, Args: args, Into: result, link: l})
+}
+
+func (l *Link) call(ctx context.Context, method string, result any, args []any, extra []extra) error {
+	c, err := l.request(ctx, method, args, extra)
 	if err != nil {
 		return fmt.Errorf("call %s: %w", method, err)
 	}
@@ -215,13 +225,37 @@ type Stream struct {
 	c     *outgoing
 	stop  func() bool // unhooks the context
 	begun bool
+	once  sync.Once
+	over  func(err error) // called at the end, if set
+}
+
+// ended tells, once, how the stream ended.
+func (s *Stream) ended(err error) {
+	if s.over == nil {
+		return
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	s.once.Do(func() { s.over(err) })
 }
 
 // Stream calls a method that sends items. It returns as soon as the request is
 // sent. When ctx ends, so does the stream, and the remote handler at once; a
 // deadline of ctx bounds the whole stream. Close it when done.
 func (l *Link) Stream(ctx context.Context, method string, args ...any) (*Stream, error) {
-	c, err := l.request(ctx, method, args)
+	if l.svc.invoker == nil {
+		return l.stream(ctx, method, args, nil)
+	}
+	r := &Request{Method: method, Args: args, Streams: true, link: l}
+	if err := l.invoke(ctx, r); err != nil {
+		return nil, err
+	}
+	return r.stream, nil
+}
+
+func (l *Link) stream(ctx context.Context, method string, args []any, extra []extra) (*Stream, error) {
+	c, err := l.request(ctx, method, args, extra)
 	if err != nil {
 		return nil, fmt.Errorf("stream %s: %w", method, err)
 	}
@@ -241,6 +275,7 @@ func (s *Stream) Next(into any) error {
 			return err
 		}
 		if err != nil {
+			s.ended(err)
 			return fmt.Errorf("stream %s: %w", s.c.method, err)
 		}
 		if ok {
@@ -289,6 +324,7 @@ func (s *Stream) item(e event, into any) error {
 	}
 	s.stop()
 	s.c.abandon(err, false)
+	s.ended(err)
 	return err
 }
 
@@ -297,5 +333,6 @@ func (s *Stream) item(e event, into any) error {
 func (s *Stream) Close() error {
 	s.stop()
 	s.c.abandon(ErrClosed, true)
+	s.ended(ErrClosed)
 	return nil
 }

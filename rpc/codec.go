@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -30,14 +31,35 @@ func (p *encoders) put(e *encoder) {
 	}
 }
 
-// event starts an event; values follow, then seal.
-func (e *encoder) event(id string, responseTo []byte, deadline int64, name string) {
+// event starts an event; values follow, then seal. It fails only by extra keys.
+func (e *encoder) event(o *opening) error {
 	e.buf.Reset()
-	e.buf.Write(appendHeader(e.buf.AvailableBuffer(), id, responseTo, deadline, name))
+	e.buf.Write(o.append(e.buf.AvailableBuffer()))
 	e.enc.Reset(&e.buf)
 	e.enc.SetCustomStructTag("json")
 	e.enc.UseCompactInts(true)
 	e.enc.SetSortMapKeys(true)
+	if len(o.extra) > maxExtra {
+		return fmt.Errorf("%d extra keys in the header, at most %d", len(o.extra), maxExtra)
+	}
+	for _, x := range o.extra {
+		if err := e.extra(x); err != nil {
+			return fmt.Errorf("header key %s: %w", x.key, err)
+		}
+	}
+	e.buf.Write(appendText(e.buf.AvailableBuffer(), o.name))
+	return nil
+}
+
+func (e *encoder) extra(x extra) error {
+	switch x.key {
+	case keyID, keyVersion, keyResponseTo, keyDeadline:
+		return errors.New("it is the protocol's own")
+	}
+	if err := e.enc.EncodeString(x.key); err != nil {
+		return err
+	}
+	return e.value(x.value)
 }
 
 // list writes the args of most events: an array of values.

@@ -24,6 +24,13 @@ type Config struct {
 	// the link reads nothing meanwhile.
 	Allow func(c *Call) error
 
+	// Serve wraps every call served, built-in methods included, once Allow has
+	// let it pass; Invoke wraps every call made. The first is the outermost.
+	// They are what stock ZeroRPC calls middleware: the place for tracing, for
+	// audit, for keys that make a call happen once.
+	Serve  []func(next Handler) Handler
+	Invoke []func(next Invoker) Invoker
+
 	MaxHandlers int           // calls in progress on one link, above: "Busy" at once. 0: 1000
 	MaxPending  int           // bytes of arguments of those calls, likewise. 0: 64 MiB
 	Heartbeat   time.Duration // of each channel; lost after twice this without one. 0: 5 s, what stock peers use
@@ -35,8 +42,10 @@ type Config struct {
 // service is what all links of one Serve, Dial or Keep share.
 type service struct {
 	Config
-	table Methods
-	pool  encoders
+	table   Methods
+	pool    encoders
+	handler Handler // Serve around the method
+	invoker Invoker // Invoke around issue; nil: there is no middleware
 }
 
 func newService(cfg Config) (*service, error) {
@@ -58,5 +67,7 @@ func newService(cfg Config) (*service, error) {
 	if cfg.Slots <= 0 {
 		cfg.Slots = 100
 	}
-	return &service{Config: cfg, table: withBuiltins(cfg.Methods, cfg.Identity)}, nil
+	s := &service{Config: cfg, table: withBuiltins(cfg.Methods, cfg.Identity)}
+	s.chain()
+	return s, nil
 }

@@ -17,6 +17,14 @@ const (
 	eventCancel = "_zpc_cancel"
 )
 
+// Keys of the header that are the protocol's.
+const (
+	keyID         = "message_id"
+	keyVersion    = "v"
+	keyResponseTo = "response_to"
+	keyDeadline   = "deadline_ms" // ours
+)
+
 // version is the protocol version of every event we send.
 const version = 3
 
@@ -91,15 +99,15 @@ func (e *event) parseHeader() error {
 		}
 		value := b[key.end:end]
 		switch string(b[key.data:key.end]) {
-		case "message_id":
+		case keyID:
 			e.id = value
-		case "response_to":
+		case keyResponseTo:
 			if value[0] != 0xc0 {
 				e.responseTo = value
 			}
-		case "v":
+		case keyVersion:
 			e.v, _ = readInt(value)
-		case "deadline_ms":
+		case keyDeadline:
 			e.deadline, _ = readInt(value)
 		}
 		pos = end
@@ -143,31 +151,44 @@ func elements(b []byte) (values [][]byte, ok bool) {
 	return values, true
 }
 
-// appendHeader starts an event: array of 3, header, name. The args follow.
-// responseTo is raw; deadline is in milliseconds; both are left out when empty.
-func appendHeader(b []byte, id string, responseTo []byte, deadline int64, name string) []byte {
-	keys := byte(2)
-	if len(responseTo) > 0 {
+// opening is how an event starts: its header and its name. What is empty is
+// left out.
+type opening struct {
+	id         string // of ours
+	responseTo []byte // raw
+	deadline   int64  // milliseconds
+	extra      []extra
+	name       string
+}
+
+// maxExtra is how many keys may be set besides ours: the map's head has one byte.
+const maxExtra = 11
+
+// append writes an array of 3 and the header's own keys; the extra ones, the
+// name and the args follow.
+func (o *opening) append(b []byte) []byte {
+	keys := byte(2 + len(o.extra))
+	if len(o.responseTo) > 0 {
 		keys++
 	}
-	if deadline > 0 {
+	if o.deadline > 0 {
 		keys++
 	}
 	b = append(b, 0x93, 0x80|keys)
-	b = appendText(b, "message_id")
-	b = append(b, 0xc4, byte(len(id)))
-	b = append(b, id...)
-	b = appendText(b, "v")
+	b = appendText(b, keyID)
+	b = append(b, 0xc4, byte(len(o.id)))
+	b = append(b, o.id...)
+	b = appendText(b, keyVersion)
 	b = append(b, version)
-	if len(responseTo) > 0 {
-		b = appendText(b, "response_to")
-		b = append(b, responseTo...)
+	if len(o.responseTo) > 0 {
+		b = appendText(b, keyResponseTo)
+		b = append(b, o.responseTo...)
 	}
-	if deadline > 0 {
-		b = appendText(b, "deadline_ms")
-		b = appendInt(b, deadline)
+	if o.deadline > 0 {
+		b = appendText(b, keyDeadline)
+		b = appendInt(b, o.deadline)
 	}
-	return appendText(b, name)
+	return b
 }
 
 // appendText writes a str of up to 65535 bytes.

@@ -205,7 +205,9 @@ func (l *Link) enrol(p *pulse, owner channel, now time.Time) {
 func (l *Link) emit(envelope [][]byte, responseTo []byte, name string, args ...any) error {
 	e := l.svc.pool.get()
 	defer l.svc.pool.put(e)
-	e.event(l.newID(), responseTo, 0, name)
+	if err := e.event(&opening{id: l.newID(), responseTo: responseTo, name: name}); err != nil {
+		return err
+	}
 	if err := e.list(args...); err != nil {
 		return err
 	}

@@ -32,12 +32,20 @@ type Call struct {
 	Peer   Peer
 
 	link   *Link
+	method Method
+	send   func(item any) error // of a stream
 	args   []byte
 	header []byte
 }
 
 // Link is the connection the request came on, to call back.
 func (c *Call) Link() *Link { return c.link }
+
+// Streams is whether the method answers by a stream of items.
+func (c *Call) Streams() bool { return c.method.Stream != nil }
+
+// Raw is the arguments as they came: one msgpack value, not to be changed.
+func (c *Call) Raw() []byte { return c.args }
 
 // Decode stores the positional arguments. A wrong number or type is an error
 // named "Invalid". An *any gets int64, uint64, float64, string, []byte, []any

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"strings"
 	"time"
 )
@@ -32,7 +31,7 @@ func (l *Link) open(ctx context.Context, envelope [][]byte, e event, size int) {
 	}
 	in := &incoming{link: l, envelope: envelope, id: e.id, size: size, credits: 1, more: make(chan struct{}, 1)}
 	call := &Call{Method: e.name, Peer: l.conn.Peer(), link: l, args: e.args, header: e.header}
-	method, err := l.admit(call, e)
+	err := l.admit(call, e)
 	if err != nil {
 		in.refuse(err)
 		return
@@ -45,28 +44,29 @@ func (l *Link) open(ctx context.Context, envelope [][]byte, e event, size int) {
 		}
 		return
 	}
-	go l.serve(ctx, in, method, call, time.Duration(e.deadline)*time.Millisecond)
+	go l.serve(ctx, in, call, time.Duration(e.deadline)*time.Millisecond)
 }
 
 // admit looks the method up and asks Allow.
-func (l *Link) admit(call *Call, e event) (Method, error) {
-	method, ok := l.svc.table[e.name]
+func (l *Link) admit(call *Call, e event) (err error) {
+	var ok bool
+	call.method, ok = l.svc.table[e.name]
 	switch {
 	case e.v < 2:
-		return method, &named{NameUnsupported, "protocol version 2 or 3 is needed"}
+		return &named{NameUnsupported, "protocol version 2 or 3 is needed"}
 	case !ok:
-		return method, unknown(e.name)
+		return unknown(e.name)
 	case e.argsErr != nil:
-		return method, invalid("%s: arguments: %v", e.name, e.argsErr)
+		return invalid("%s: arguments: %v", e.name, e.argsErr)
 	}
 	if l.svc.Allow == nil {
-		return method, nil
+		return nil
 	}
-	err := l.svc.Allow(call)
+	err = l.svc.Allow(call)
 	if err != nil && !errors.As(err, new(interface{ ErrorName() string })) {
 		err = &named{NameRefused, err.Error()}
 	}
-	return method, err
+	return err
 }
 
 // enter counts the call in, or says why there is no room for it.
@@ -94,7 +94,7 @@ func (l *Link) enter(in *incoming) error {
 }
 
 // serve runs the handler and answers.
-func (l *Link) serve(ctx context.Context, in *incoming, m Method, call *Call, left time.Duration) {
+func (l *Link) serve(ctx context.Context, in *incoming, call *Call, left time.Duration) {
 	defer l.wg.Done()
 	defer in.leave()
 	defer in.cancel(context.Canceled)
@@ -104,29 +104,18 @@ func (l *Link) serve(ctx context.Context, in *incoming, m Method, call *Call, le
 		run, stop = context.WithTimeout(ctx, left)
 		defer stop()
 	}
-	result, err := l.run(run, in, m, call)
-	in.answer(ctx, m, result, err)
-}
-
-// run calls the handler; its panic becomes an error.
-func (l *Link) run(ctx context.Context, in *incoming, m Method, call *Call) (result any, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			l.svc.Logger.Error("handler panicked", "method", call.Method, "err", r, "stack", string(debug.Stack()))
-			err = &named{NamePanic, fmt.Sprintf("%s panicked: %v", call.Method, r)}
-		}
-	}()
-	if m.Stream != nil {
-		return nil, m.Stream(ctx, call, func(item any) error { return in.send(ctx, eventStream, item) })
+	if call.Streams() {
+		call.send = func(item any) error { return in.send(run, eventStream, item) }
 	}
-	return m.Call(ctx, call)
+	result, err := l.svc.handler(run, call)
+	in.answer(ctx, call.Streams(), result, err)
 }
 
 // answer sends the last event of the channel. Heartbeats stop before it.
 // When the caller has gone it is dropped.
-func (in *incoming) answer(ctx context.Context, m Method, result any, err error) {
+func (in *incoming) answer(ctx context.Context, stream bool, result any, err error) {
 	switch {
-	case err == nil && m.Stream != nil:
+	case err == nil && stream:
 		err = in.final(ctx, eventDone, nil)
 	case err == nil:
 		err = in.final(ctx, eventOK, []any{result})
@@ -173,8 +162,10 @@ func (in *incoming) send(ctx context.Context, name string, args any) error {
 // be sent costs none. The encoder must be put back.
 func (in *incoming) encode(name string, args any) (*encoder, error) {
 	e := in.link.svc.pool.get()
-	e.event(in.link.newID(), in.id, 0, name)
-	err := e.value(args)
+	err := e.event(&opening{id: in.link.newID(), responseTo: in.id, name: name})
+	if err == nil {
+		err = e.value(args)
+	}
 	if err == nil {
 		err = e.seal()
 	}
