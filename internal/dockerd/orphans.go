@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -54,13 +52,9 @@ func killTree(shim int) error {
 
 // shimContainer is the ID of the container that a shim holds; "" if it is gone.
 func shimContainer(pid int) string {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
-	if err != nil {
-		return ""
-	}
-	argv := strings.Split(string(b), "\x00")
-	if i := slices.Index(argv, "-id"); i >= 0 && i+1 < len(argv) {
-		return argv[i+1]
+	line := argv(pid)
+	if i := slices.Index(line, "-id"); i >= 0 && i+1 < len(line) {
+		return line[i+1]
 	}
 	return ""
 }
@@ -77,29 +71,4 @@ func notedRunning(p paths, id string) bool {
 		State struct{ Running bool }
 	}
 	return err != nil || json.Unmarshal(b, &config) != nil || config.State.Running
-}
-
-// children are the processes whose parent is pid.
-func children(pid int) ([]int, error) {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil, fmt.Errorf("list processes: %w", err)
-	}
-	var of []int
-	for _, e := range entries {
-		child, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		b, err := os.ReadFile("/proc/" + e.Name() + "/stat")
-		if err != nil {
-			continue // it has ended
-		}
-		// pid (name) state ppid: the name may hold anything, brackets too.
-		fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-		if len(fields) > 1 && fields[1] == strconv.Itoa(pid) {
-			of = append(of, child)
-		}
-	}
-	return of, nil
 }

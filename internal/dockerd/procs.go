@@ -31,16 +31,12 @@ type proc struct {
 // given kinds. They are known by their arguments, since pid files lie after a
 // crash. Zombies have no arguments and so do not count.
 func findProcs(execRoot string, kinds ...string) ([]proc, error) {
-	entries, err := os.ReadDir("/proc")
+	all, err := pids()
 	if err != nil {
-		return nil, fmt.Errorf("list processes: %w", err)
+		return nil, err
 	}
 	var found []proc
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
+	for _, pid := range all {
 		if kind := procKind(pid, execRoot); slices.Contains(kinds, kind) {
 			found = append(found, proc{pid, kind})
 		}
@@ -48,13 +44,61 @@ func findProcs(execRoot string, kinds ...string) ([]proc, error) {
 	return found, nil
 }
 
-// procKind is "" for a process that is none of the daemon's, or is gone.
-func procKind(pid int, execRoot string) string {
+// pids are the numbers of all processes.
+func pids() ([]int, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	var all []int
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			all = append(all, pid)
+		}
+	}
+	return all, nil
+}
+
+// children are the processes whose parent is pid.
+func children(pid int) ([]int, error) {
+	all, err := pids()
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(child int) bool { return parent(child) != pid }), nil
+}
+
+// parent is the parent of a process; 0 if it has ended.
+func parent(pid int) int {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	// pid (name) state ppid: the name may hold anything, brackets too.
+	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	if len(fields) < 2 {
+		return 0
+	}
+	ppid, _ := strconv.Atoi(fields[1])
+	return ppid
+}
+
+// argv is the command line of a process; nil if it has ended.
+func argv(pid int) []string {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
 	if err != nil || len(b) == 0 {
+		return nil
+	}
+	return strings.Split(strings.TrimRight(string(b), "\x00"), "\x00")
+}
+
+// procKind is "" for a process that is none of the daemon's, or is gone.
+func procKind(pid int, execRoot string) string {
+	line := argv(pid)
+	if len(line) == 0 {
 		return ""
 	}
-	return kindOf(strings.Split(strings.TrimRight(string(b), "\x00"), "\x00"), execRoot)
+	return kindOf(line, execRoot)
 }
 
 func kindOf(argv []string, execRoot string) string {
