@@ -114,7 +114,7 @@ func (d *dev) startNodes(ctx context.Context, g *errgroup.Group, addresses wirin
 	ready := make(chan struct{}, 2*len(nodes))
 	for i, n := range nodes {
 		n.Broadcaster = addresses.Listen[1]
-		n.PausePath, n.Logger = d.pause, d.logger
+		n.PausePath, n.Logger, n.Claims = d.pause, d.logger, claims
 		for j, other := range nodes {
 			if j != i {
 				n.Beside = append(n.Beside, other.StateDir)
@@ -123,7 +123,7 @@ func (d *dev) startNodes(ctx context.Context, g *errgroup.Group, addresses wirin
 		if n.Address, err = bridge.AddNodeAddress(ctx, n.Node); err != nil {
 			return fmt.Errorf("give node %s an address: %w", n.Node, err)
 		}
-		g.Go(func() error { return n.RunAgent(ctx, claims, func() { ready <- struct{}{} }) })
+		g.Go(func() error { return n.RunAgent(ctx, func() { ready <- struct{}{} }) })
 		g.Go(func() error { return n.RunHostinfo(ctx, func() { ready <- struct{}{} }) })
 		d.say("node %s has the address %s", n.Node, n.Address)
 	}

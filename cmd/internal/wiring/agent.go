@@ -20,9 +20,8 @@ import (
 )
 
 // RunAgent runs the node's agent until ctx ends; daemons and containers stay
-// up. ready is called once it serves its socket. claims, if not nil, is used
-// instead of the Redis of the configuration.
-func (c *NodeConfig) RunAgent(ctx context.Context, claims agent.Claims, ready func()) error {
+// up. ready is called once it serves its socket.
+func (c *NodeConfig) RunAgent(ctx context.Context, ready func()) error {
 	capacity, err := c.capacity(ctx)
 	if err != nil {
 		return err
@@ -31,6 +30,7 @@ func (c *NodeConfig) RunAgent(ctx context.Context, claims agent.Claims, ready fu
 	if err != nil {
 		return unlessEnded(ctx, err)
 	}
+	claims := c.Claims
 	if claims == nil {
 		table, err := c.claims(cluster)
 		if err != nil {

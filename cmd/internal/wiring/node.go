@@ -34,10 +34,26 @@ type NodeConfig struct {
 	StateDir    string              // durable
 	RunDir      string              // tmpfs
 	Redis       string              // URL of the claims; "": no claims, the ledger's bind alone decides
+	Claims      agent.Claims        // if not nil, used instead of Redis
 	PausePath   string              // the static pause program
 	Beside      []string            // state directories of other nodes on this machine
 	Capacity    placement.Resources // 0: detected
 	Logger      *slog.Logger
+}
+
+// DefineNode makes a daemon of a node, agentd or hostinfod, for [Main].
+func DefineNode(run func(c *NodeConfig, ctx context.Context, ready func()) error) func(*flag.FlagSet) func(context.Context, *slog.Logger) error {
+	return func(fs *flag.FlagSet) func(context.Context, *slog.Logger) error {
+		var c NodeConfig
+		c.Flags(fs)
+		return func(ctx context.Context, logger *slog.Logger) error {
+			c.Logger = logger
+			if err := c.Complete(ctx); err != nil {
+				return err
+			}
+			return run(&c, ctx, func() { Ready(logger) })
+		}
+	}
 }
 
 // Flags defines the command line of agentd and hostinfod.
