@@ -75,11 +75,17 @@ func TestNormalizeRefuses(t *testing.T) {
 		"host port twice": func(_ *placement.App, _ *placement.Service, r *req) {
 			r.Ports = []placement.Port{{Container: 80, Host: 80}, {Container: 81, Host: 80, Proto: "tcp"}}
 		},
-		"many ports":      func(_ *placement.App, _ *placement.Service, r *req) { r.Ports = make([]placement.Port, 257) },
-		"listen 0":        func(_ *placement.App, _ *placement.Service, r *req) { r.Listen = []uint16{0} },
-		"restart":         func(_ *placement.App, _ *placement.Service, r *req) { r.Restart = "maybe" },
-		"retries":         func(_ *placement.App, _ *placement.Service, r *req) { r.Retries = 1 },
-		"token":           func(_ *placement.App, _ *placement.Service, r *req) { r.HAToken = "a b" },
+		"many ports": func(_ *placement.App, _ *placement.Service, r *req) { r.Ports = make([]placement.Port, 257) },
+		"listen 0":   func(_ *placement.App, _ *placement.Service, r *req) { r.Listen = []uint16{0} },
+		"restart":    func(_ *placement.App, _ *placement.Service, r *req) { r.Restart = "maybe" },
+		"retries":    func(_ *placement.App, _ *placement.Service, r *req) { r.Retries = 1 },
+		"token":      func(_ *placement.App, _ *placement.Service, r *req) { r.HAToken = "a b" },
+		"token in two domains": func(a *placement.App, s *placement.Service, r *req) {
+			t := *s
+			t.Name, t.Request.HAToken, t.Request.HADomain = "x", "t", "zone"
+			r.HAToken, r.HADomain = "t", "node"
+			a.Services = append(a.Services, t)
+		},
 		"domain":          func(_ *placement.App, _ *placement.Service, r *req) { r.HADomain = "planet" },
 		"net":             func(_ *placement.App, _ *placement.Service, r *req) { r.Net = "host" },
 		"node":            func(_ *placement.App, _ *placement.Service, r *req) { r.Node = "../n" },

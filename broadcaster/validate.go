@@ -63,7 +63,21 @@ func Normalize(app placement.App) (placement.App, error) {
 	if total > maxReplicas {
 		return app, invalid(fmt.Sprintf("app %s has %d replicas", app.Name, total), fmt.Sprintf("all services together have at most %d", maxReplicas), "split the app")
 	}
-	return app, nil
+	return app, checkTokens(app)
+}
+
+// checkTokens refuses one HA token in two scopes: its replicas could meet in a
+// domain that only one of them minds.
+func checkTokens(app placement.App) error {
+	scopes := map[string]string{}
+	for _, s := range app.Services {
+		token, scope := s.Request.HAToken, cmp.Or(s.Request.HADomain, "node")
+		if other := scopes[token]; token != "" && other != "" && other != scope {
+			return invalid(fmt.Sprintf("ha_token %s has two ha_domains", token), fmt.Sprintf("service %s says %s, and one before it %s", s.Name, scope, other), "give all services with this token one ha_domain")
+		}
+		scopes[token] = scope
+	}
+	return nil
 }
 
 func normalizeService(s placement.Service) (placement.Service, error) {
