@@ -18,7 +18,7 @@ func (l *Ledger) endHold(ctx context.Context) error {
 		l.mu.Unlock()
 		return nil
 	}
-	all, missing := l.mem.hold.all, l.mem.missing()
+	all, missing, nodes := l.mem.hold.all, l.mem.missing(), len(l.mem.nodes)
 	l.mu.Unlock()
 	if all {
 		if err := l.reclaim(ctx); err != nil {
@@ -44,7 +44,7 @@ func (l *Ledger) endHold(ctx context.Context) error {
 		c.after = func(_ *memory, now time.Time) { l.releaseHeld(now) }
 		return c, nil
 	})
-	if err == nil && ended {
+	if err == nil && ended && nodes > 0 { // without nodes there was nothing to hold for
 		l.log.Info("the ledger holds no longer", "not heard", missing)
 	}
 	return err
