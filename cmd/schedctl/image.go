@@ -82,7 +82,9 @@ func (a *app) push(ctx context.Context, cfg pushConfig, tag string) error {
 		return err
 	}
 	to := images.Destination{Registry: registry, Owner: owner}
-	digest, err := a.pushTo(ctx, cfg, to, tag)
+	show, clear := a.meter("pushing " + tag)
+	digest, err := a.pushTo(ctx, cfg, to, tag, show)
+	clear()
 	if err != nil {
 		return err
 	}
@@ -94,7 +96,7 @@ func (a *app) push(ctx context.Context, cfg pushConfig, tag string) error {
 	return nil
 }
 
-func (a *app) pushTo(ctx context.Context, cfg pushConfig, to images.Destination, tag string) (digest string, err error) {
+func (a *app) pushTo(ctx context.Context, cfg pushConfig, to images.Destination, tag string, show images.Progress) (digest string, err error) {
 	switch {
 	case cfg.binary != "":
 		ports := make([]uint16, len(cfg.expose))
@@ -105,16 +107,16 @@ func (a *app) pushTo(ctx context.Context, cfg pushConfig, to images.Destination,
 		if err != nil {
 			return "", err
 		}
-		return image.Push(ctx, to, tag, nil)
+		return image.Push(ctx, to, tag, show)
 	case cfg.tar == "-":
-		return images.PushStream(ctx, to, tag, a.stdin, nil)
+		return images.PushStream(ctx, to, tag, a.stdin, show)
 	case cfg.tar != "":
-		return images.PushTar(ctx, to, tag, images.FromFile(cfg.tar), nil)
+		return images.PushTar(ctx, to, tag, images.FromFile(cfg.tar), show)
 	}
 	saved, err := dockerd.Save(ctx, cfg.docker, tag)
 	if err != nil {
 		return "", &placement.Error{Kind: placement.KindNotFound, What: "cannot take " + tag + " from a Docker daemon", Why: err.Error(), Next: "name another daemon by --docker, or a file by --tar"}
 	}
 	defer saved.Close()
-	return images.PushStream(ctx, to, tag, io.Reader(saved), nil)
+	return images.PushStream(ctx, to, tag, io.Reader(saved), show)
 }
