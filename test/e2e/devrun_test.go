@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -74,6 +75,9 @@ func onTerminal(d *devRun) {
 	d.tty = tty
 	d.cmd.Stdin, d.cmd.Stdout, d.cmd.Stderr = end, end, end
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	// It must hear the window close, also where the tests run under nohup: a
+	// signal that we handle is no longer ignored in what we start.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 }
 
 // startDev starts a cluster of two nodes.
