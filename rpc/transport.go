@@ -1,6 +1,9 @@
 package rpc
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Bounds of every transport. They hold in both directions: what a peer may
 // send to us, and what Send refuses before it leaves.
@@ -55,11 +58,21 @@ type Conn interface {
 	Close() error
 }
 
-// Peer is the other end of a connection.
+// Peer is the other end of a connection. Name is its own word; Role and
+// Subject are proven.
 type Peer struct {
 	Name string // the ZMTP identity it states about itself; may be empty
 	Addr string // where it connected from or was dialled at
 	UID  int    // user at the other end of a unix socket; -1 unknown
+
+	// Role and Subject say who it is, such as agent/n7, user/alice or
+	// operator/bob: by its certificate, or, for one who dialled a unix socket,
+	// [RoleOperator] or [RoleUser] and the login name (or the number of a user
+	// without one). Both are empty on plain TCP, in memory, and for the unix
+	// socket that we dialled: nobody vouches for those.
+	Role    string
+	Subject string
+	Until   time.Time // when its certificate ends; zero without one
 }
 
 // messageSize checks a message against the bounds and returns its bytes.

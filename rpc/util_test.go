@@ -39,7 +39,7 @@ func networks() []network {
 		}},
 		{"tls", func(tb testing.TB) (rpc.Transport, string) {
 			tb.Helper()
-			return rpc.ZMQ(rpc.ZMQOptions{TLS: selfSigned(tb), Handshake: wait}), "tcp://127.0.0.1:0"
+			return rpc.ZMQ(rpc.ZMQOptions{TLS: fixed(selfSigned(tb)), Handshake: wait}), "tls://127.0.0.1:0"
 		}},
 		{"ipc", func(tb testing.TB) (rpc.Transport, string) {
 			tb.Helper()
@@ -76,6 +76,11 @@ func selfSigned(tb testing.TB) *tls.Config {
 		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
 		RootCAs:      pool, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
 	}
+}
+
+// fixed is a source of certificates that are never renewed.
+func fixed(conf *tls.Config) func() (*tls.Config, error) {
+	return func() (*tls.Config, error) { return conf, nil }
 }
 
 func must(tb testing.TB, err error) {

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
@@ -20,14 +21,20 @@ import (
 // ZMQOptions tune the ZeroMQ transport. The zero value is for one machine:
 // unix sockets and TCP on loopback.
 type ZMQOptions struct {
-	// TLS is spoken on every tcp:// connection when set, below ZeroMQ: as a
-	// server it needs Certificates, as a client RootCAs or ServerName (filled
-	// from the address if empty). Unix sockets never use it.
-	TLS *tls.Config
+	// TLS is what tls:// addresses speak below ZeroMQ. It is asked at each
+	// handshake, so that renewed certificates need no restart, and may answer
+	// the same again; an error fails the handshake. As a server the
+	// configuration needs Certificates, as a client RootCAs; an empty
+	// ServerName is filled from the address.
+	TLS func() (*tls.Config, error)
 
-	// AllowPlaintext permits tcp:// without TLS on addresses that are not
-	// loopback: for the private bridge of a development cluster only, since
-	// whoever reaches such an address is believed.
+	// Subject tells which role and name a peer's certificate gives it. An
+	// error ends the connection, and so does a peer that states another ZMTP
+	// identity than that name. Nil: Role and Subject of TLS peers stay empty.
+	Subject func(*x509.Certificate) (role, name string, err error)
+
+	// AllowPlaintext permits tcp:// on addresses that are not loopback: for a
+	// private bridge only, since whoever reaches such an address is believed.
 	AllowPlaintext bool
 
 	// SocketMode and SocketGroup of unix sockets that we make.
@@ -44,8 +51,8 @@ type ZMQOptions struct {
 // stall is how long a peer may take no byte of what is written to it.
 const stall = 30 * time.Second
 
-// ZMQ is the transport of production: ZMTP 3.0 over "tcp://host:port" and
-// "ipc:///absolute/path". The listening end is a ROUTER, the dialling end a
+// ZMQ is the transport of production: ZMTP 3.0 over "tls://host:port",
+// "ipc:///absolute/path" and, in clear, "tcp://host:port". The listening end is a ROUTER, the dialling end a
 // DEALER, as in every ZeroRPC.
 func ZMQ(opts ZMQOptions) Transport {
 	if opts.SocketMode == 0 {
@@ -73,6 +80,7 @@ type endpoint struct {
 	network string // tcp or unix
 	address string // host:port or a path
 	host    string // of tcp
+	secure  bool   // TLS
 }
 
 // parse reads an address and refuses what must not be used.
@@ -84,7 +92,8 @@ func (t *zmqTransport) parse(addr string) (endpoint, error) {
 			return endpoint{}, fmt.Errorf("%w: %s: needs an absolute path of at most 104 bytes", ErrAddress, addr)
 		}
 		return endpoint{network: "unix", address: rest}, nil
-	case ok && scheme == "tcp":
+	case ok && (scheme == "tcp" || scheme == "tls"):
+		secure := scheme == "tls"
 		host, port, err := net.SplitHostPort(rest)
 		if err != nil {
 			return endpoint{}, fmt.Errorf("%w: %s: %w", ErrAddress, addr, err)
@@ -92,12 +101,15 @@ func (t *zmqTransport) parse(addr string) (endpoint, error) {
 		if host == "*" {
 			host = ""
 		}
-		if t.opts.TLS == nil && !t.opts.AllowPlaintext && !loopback(host) {
-			return endpoint{}, fmt.Errorf("%w: %s: without TLS only loopback may be used (or AllowPlaintext on a private bridge)", ErrAddress, addr)
+		if secure && t.opts.TLS == nil {
+			return endpoint{}, fmt.Errorf("%w: %s: there is no certificate to speak TLS with", ErrAddress, addr)
 		}
-		return endpoint{network: "tcp", address: net.JoinHostPort(host, port), host: host}, nil
+		if !secure && !t.opts.AllowPlaintext && !loopback(host) {
+			return endpoint{}, fmt.Errorf("%w: %s: in clear only loopback may be used; tls:// goes further", ErrAddress, addr)
+		}
+		return endpoint{network: "tcp", address: net.JoinHostPort(host, port), host: host, secure: secure}, nil
 	}
-	return endpoint{}, fmt.Errorf("%w: %s: neither tcp://host:port nor ipc:///path", ErrAddress, addr)
+	return endpoint{}, fmt.Errorf("%w: %s: neither tls://host:port nor tcp://host:port nor ipc:///path", ErrAddress, addr)
 }
 
 func loopback(host string) bool {
@@ -119,15 +131,11 @@ func (t *zmqTransport) Dial(ctx context.Context, addr, identity string) (Conn, e
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
-	conn := raw
-	if t.opts.TLS != nil && at.network == "tcp" {
-		conf := t.opts.TLS.Clone()
-		if conf.ServerName == "" {
-			conf.ServerName = at.host
-		}
-		conn = tls.Client(raw, conf)
+	conn, err := t.secure(raw, at, tls.Client)
+	var c *zmqConn
+	if err == nil {
+		c, err = t.open(ctx, conn, zmq4.Dealer, identity, Peer{Addr: addr, UID: peerUID(raw)}, nil)
 	}
-	c, err := t.open(ctx, conn, zmq4.Dealer, identity, Peer{Addr: addr, UID: peerUID(raw)}, nil)
 	if !stop() && err == nil {
 		_ = c.Close() // the socket is gone already
 		err = ctxError(ctx)
@@ -137,6 +145,23 @@ func (t *zmqTransport) Dial(ctx context.Context, addr, identity string) (Conn, e
 		return nil, fmt.Errorf("shake hands: %w", err)
 	}
 	return c, nil
+}
+
+// secure puts TLS on conn where its endpoint wants it; kind is its end.
+func (t *zmqTransport) secure(conn net.Conn, at endpoint, kind func(net.Conn, *tls.Config) *tls.Conn) (net.Conn, error) {
+	if !at.secure {
+		return conn, nil
+	}
+	conf, err := t.opts.TLS()
+	if err != nil {
+		return nil, err
+	}
+	conf = conf.Clone()
+	conf.DynamicRecordSizingDisabled = true // the flusher hands over batches
+	if conf.ServerName == "" {
+		conf.ServerName = at.host
+	}
+	return kind(conn, conf), nil
 }
 
 // open shakes hands on conn, within the time for that. A peer that makes zmq4
@@ -163,7 +188,9 @@ func (t *zmqTransport) open(ctx context.Context, conn net.Conn, kind zmq4.Socket
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return nil, err
 	}
-	peer.Name = z.Peer.Meta["Identity"]
+	if err := t.identify(conn, &peer, z.Peer.Meta["Identity"], kind == zmq4.Dealer); err != nil {
+		return nil, err
+	}
 	return newZMQConn(z, g, peer, open), nil
 }
 
@@ -179,26 +206,4 @@ func tuneSocket(network, _ string, raw syscall.RawConn) error {
 		return ctl
 	}
 	return err
-}
-
-// peerUID is the user at the other end of a unix socket, as the kernel knows
-// it, or -1.
-func peerUID(conn net.Conn) int {
-	u, ok := conn.(*net.UnixConn)
-	if !ok {
-		return -1
-	}
-	raw, err := u.SyscallConn()
-	if err != nil {
-		return -1
-	}
-	uid := -1
-	if err := raw.Control(func(fd uintptr) {
-		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-			uid = int(cred.Uid)
-		}
-	}); err != nil {
-		return -1
-	}
-	return uid
 }

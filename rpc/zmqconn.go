@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -165,9 +166,14 @@ func (c *zmqConn) writeAll(b []byte) error {
 	return nil
 }
 
-// release closes the socket, which ends Recv.
+// release closes the socket, which ends Recv. TLS says no goodbye: it would
+// wait for a peer that takes no bytes, and ZMTP's own lengths show what is cut.
 func (c *zmqConn) release() {
-	_ = c.raw.Close() // it has ended; how does not matter any more
+	raw := c.raw
+	if s, ok := raw.(*tls.Conn); ok {
+		raw = s.NetConn()
+	}
+	_ = raw.Close() // it has ended; how does not matter any more
 	if c.open != nil {
 		c.open.Add(-1)
 	}

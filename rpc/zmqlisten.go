@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ import (
 type zmqListener struct {
 	*zmqTransport
 	raw   net.Listener
+	at    endpoint
 	addr  string
 	path  string      // of a unix socket
 	inode os.FileInfo // what we put there
@@ -42,7 +44,7 @@ func (t *zmqTransport) Listen(ctx context.Context, addr string) (Listener, error
 		return nil, err
 	}
 	l := &zmqListener{
-		zmqTransport: t, hands: make(chan struct{}, t.opts.MaxHands), done: make(chan struct{}),
+		zmqTransport: t, at: at, hands: make(chan struct{}, t.opts.MaxHands), done: make(chan struct{}),
 		accept: make(chan *zmqConn), young: map[net.Conn]bool{},
 	}
 	if at.network == "unix" {
@@ -50,7 +52,8 @@ func (t *zmqTransport) Listen(ctx context.Context, addr string) (Listener, error
 	} else {
 		config := net.ListenConfig{Control: tuneSocket}
 		if l.raw, err = config.Listen(ctx, "tcp", at.address); err == nil {
-			l.addr = "tcp://" + l.raw.Addr().String()
+			scheme, _, _ := strings.Cut(addr, "://")
+			l.addr = scheme + "://" + l.raw.Addr().String()
 		}
 	}
 	if err != nil {
@@ -182,15 +185,15 @@ func (l *zmqListener) greet(ctx context.Context, raw net.Conn) {
 
 // shake shakes hands with one peer and hands it to Accept.
 func (l *zmqListener) shake(ctx context.Context, raw net.Conn) {
-	conn := raw
-	if _, isTCP := raw.(*net.TCPConn); isTCP && l.opts.TLS != nil {
-		conn = tls.Server(raw, l.opts.TLS)
-	}
 	peer := Peer{Addr: raw.RemoteAddr().String(), UID: peerUID(raw)}
 	if peer.UID >= 0 {
 		peer.Addr = fmt.Sprintf("uid=%d", peer.UID)
 	}
-	c, err := l.open(ctx, conn, zmq4.Router, "", peer, &l.conns)
+	conn, err := l.secure(raw, l.at, tls.Server)
+	var c *zmqConn
+	if err == nil {
+		c, err = l.open(ctx, conn, zmq4.Router, "", peer, &l.conns)
+	}
 	l.mu.Lock()
 	delete(l.young, raw)
 	l.mu.Unlock()
