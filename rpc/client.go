@@ -211,6 +211,11 @@ func (c *outgoing) failure(e event) error {
 	}
 	var remote RemoteError
 	values, _ := elements(e.args)
+	if len(values) == 1 { // of protocol version 1
+		remote.Name = NameOther
+		_ = unmarshal(values[0], &remote.Message)
+		return &remote
+	}
 	for i, into := range []*string{&remote.Name, &remote.Message, &remote.Traceback} {
 		if i < len(values) {
 			_ = unmarshal(values[i], into) // what is no text stays empty

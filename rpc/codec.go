@@ -31,14 +31,32 @@ func (p *encoders) put(e *encoder) {
 	}
 }
 
-// event starts an event; values follow, then seal. It fails only by extra keys.
-func (e *encoder) event(o *opening) error {
+// copy stores v in into as if it had been sent.
+func (p *encoders) copy(v, into any) error {
+	e := p.get()
+	defer p.put(e)
+	e.reset()
+	if err := e.value(v); err != nil {
+		return err
+	}
+	if err := e.seal(); err != nil {
+		return err
+	}
+	return unmarshal(e.buf.Bytes(), into)
+}
+
+func (e *encoder) reset() {
 	e.buf.Reset()
-	e.buf.Write(o.append(e.buf.AvailableBuffer()))
 	e.enc.Reset(&e.buf)
 	e.enc.SetCustomStructTag("json")
 	e.enc.UseCompactInts(true)
 	e.enc.SetSortMapKeys(true)
+}
+
+// event starts an event; values follow, then seal. It fails only by extra keys.
+func (e *encoder) event(o *opening) error {
+	e.reset()
+	e.buf.Write(o.append(e.buf.AvailableBuffer()))
 	if len(o.extra) > maxExtra {
 		return fmt.Errorf("%d extra keys in the header, at most %d", len(o.extra), maxExtra)
 	}

@@ -11,6 +11,12 @@ type Method struct {
 	Doc  string   // for people who ask the service what it can do
 	Args []string // names of the positional arguments
 
+	// Defaults are the values of the last arguments, in order, when a caller
+	// leaves them out. See Optional.
+	Defaults []any
+
+	fault error // why it can never be served
+
 	// Exactly one of Call and Stream is set. Both run in a goroutine of their
 	// own; the context ends when the caller goes away, its deadline passes or
 	// the link ends. The error becomes an error triple: one with a method
@@ -19,6 +25,13 @@ type Method struct {
 	// Stream sends items until it returns. send waits until the caller has
 	// room and fails when it has gone.
 	Stream func(ctx context.Context, c *Call, send func(item any) error) error
+}
+
+// Optional is the method with values for the last arguments when a caller
+// leaves them out, in order.
+func (m Method) Optional(defaults ...any) Method {
+	m.Defaults = defaults
+	return m
 }
 
 // Methods is a table of methods by name. Names that begin with an underscore
@@ -47,8 +60,8 @@ func (c *Call) Streams() bool { return c.method.Stream != nil }
 // Raw is the arguments as they came: one msgpack value, not to be changed.
 func (c *Call) Raw() []byte { return c.args }
 
-// Decode stores the positional arguments. A wrong number or type is an error
-// named "Invalid". An *any gets int64, uint64, float64, string, []byte, []any
+// Decode stores the positional arguments; those left out have the method's
+// defaults. A wrong number or type is an error named "Invalid". An *any gets int64, uint64, float64, string, []byte, []any
 // or map[string]any. It may be called again.
 func (c *Call) Decode(into ...any) error {
 	values, ok := elements(c.args)
@@ -57,8 +70,14 @@ func (c *Call) Decode(into ...any) error {
 			return invalid("%s: the arguments are no list", c.Method)
 		}
 	}
-	if len(values) != len(into) {
-		return invalid("%s takes %d arguments, got %d", c.Method, len(into), len(values))
+	missing := len(into) - len(values)
+	if missing < 0 || missing > len(c.method.Defaults) {
+		return c.miscounted(len(into), len(values))
+	}
+	for i, v := range c.method.Defaults[len(c.method.Defaults)-missing:] {
+		if err := c.link.svc.pool.copy(v, into[len(values)+i]); err != nil {
+			return fmt.Errorf("%s: default of argument %d: %w", c.Method, len(values)+i+1, err)
+		}
 	}
 	for i, v := range values {
 		if err := unmarshal(v, into[i]); err != nil {
@@ -66,6 +85,13 @@ func (c *Call) Decode(into ...any) error {
 		}
 	}
 	return nil
+}
+
+func (c *Call) miscounted(want, got int) error {
+	if n := len(c.method.Defaults); n > 0 {
+		return invalid("%s takes %d to %d arguments, got %d", c.Method, want-n, want, got)
+	}
+	return invalid("%s takes %d arguments, got %d", c.Method, want, got)
 }
 
 // Header stores the value of an extra key of the request's header, which stock
@@ -134,6 +160,10 @@ func (m Methods) validate() error {
 			return fmt.Errorf("rpc: method %q: the name must have 1 to 255 bytes", name)
 		case strings.HasPrefix(name, "_zerorpc_") || strings.HasPrefix(name, "_zpc_"):
 			return fmt.Errorf("rpc: method %q: names with this beginning are the protocol's", name)
+		case method.fault != nil:
+			return fmt.Errorf("rpc: method %q: %w", name, method.fault)
+		case len(method.Defaults) > len(method.Args):
+			return fmt.Errorf("rpc: method %q: %d defaults for %d arguments", name, len(method.Defaults), len(method.Args))
 		case (method.Call == nil) == (method.Stream == nil):
 			return fmt.Errorf("rpc: method %q: exactly one of Call and Stream must be set", name)
 		}
