@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 )
@@ -159,8 +160,11 @@ func (l *Link) Call(ctx context.Context, method string, result any, args ...any)
 	return l.invoke(ctx, &Request{Method: method, Args: args, Into: result, link: l})
 }
 
-func (l *Link) call(ctx context.Context, method string, result any, args []any, extra []extra) error {
-	c, err := l.request(ctx, method, args, extra)
+func (l *Link) call(ctx context.Context, method string, result any, args []any, more []extra) error {
+	if key, ok := ctx.Value(onceContext{}).(string); ok {
+		more = append(slices.Clip(more), extra{keyOnce, key})
+	}
+	c, err := l.request(ctx, method, args, more)
 	if err != nil {
 		return fmt.Errorf("call %s: %w", method, err)
 	}

@@ -124,6 +124,20 @@ func (e *encoder) seal() error {
 	return nil
 }
 
+// pack encodes one value as an event would have it.
+func pack(v any) (msgpack.RawMessage, error) {
+	var e encoder
+	e.enc = msgpack.NewEncoder(nil)
+	e.reset()
+	if err := e.value(v); err != nil {
+		return nil, err
+	}
+	if n := e.buf.Len(); n > MaxFrame {
+		return nil, invalid("the result: %v: %d bytes, at most %d", ErrTooLarge, n, MaxFrame)
+	}
+	return e.buf.Bytes(), nil
+}
+
 // unmarshal decodes one scanned value. Into an *any, whole numbers come as
 // int64 or uint64, text as string, bin as []byte.
 func unmarshal(b []byte, into any) (err error) {

@@ -5,6 +5,7 @@
 //
 //	Serve, Dial, Keep     ways to have links
 //	Serve, Invoke         middleware around calls             middleware
+//	Once                  a call runs once for its key        once
 //	Link                  Call and Stream; serves Methods     link client server
 //	channels              one per call: credits, heartbeats   wheel
 //	events                header, name, args in msgpack       event codec scan
@@ -21,8 +22,8 @@
 // An event without response_to opens a channel, named by its message_id. Ids
 // of ours are bin of 32 hex digits; those of others are echoed with the type
 // they came in. deadline_ms, what is left of the caller's time, is an extra
-// key of ours, which stock peers ignore; middleware may set more. Names and
-// args are:
+// key of ours, which stock peers ignore; middleware may set more, and
+// idempotency_key ([Once]) has the call run once. Names and args are:
 //
 //	METHOD       [arguments]                   caller: opens a channel
 //	OK           [result]                      ends it

@@ -35,6 +35,8 @@ const (
 	NameTimeout     = "TimeoutExpired" // the caller's deadline passed in the handler
 	NameCanceled    = "Canceled"       // the handler gave up
 	NameUnsupported = "Unsupported"    // a protocol version before 2
+	NameKeyConflict = "KeyConflict"    // an idempotency key was used with other arguments
+	NameResultGone  = "ResultGone"     // the call of this idempotency key was done; its result is not kept any more
 	NameOther       = "RemoteError"    // any other error of a handler
 )
 

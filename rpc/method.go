@@ -15,6 +15,10 @@ type Method struct {
 	// leaves them out. See Optional.
 	Defaults []any
 
+	// Key, if set, names the field of the first argument, a map, that may carry
+	// the idempotency key ([Once]) of callers that cannot set header keys.
+	Key string
+
 	fault error // why it can never be served
 
 	// Exactly one of Call and Stream is set. Both run in a goroutine of their
@@ -98,26 +102,42 @@ func (c *Call) miscounted(want, got int) error {
 // peers fill from their task context (trace ids and the like). Without that
 // key, ok is false.
 func (c *Call) Header(key string, into any) (ok bool, err error) {
-	h, err := readHead(c.header, 0)
-	if err != nil {
+	raw, err := lookup(c.header, key)
+	if err != nil || raw == nil {
 		return false, err
+	}
+	return true, unmarshal(raw, into)
+}
+
+// errNoMap: a value has no keys.
+var errNoMap = fmt.Errorf("%w: it is no map", errBytes)
+
+// lookup is the value of a key in a scanned map of msgpack, or nil.
+func lookup(b []byte, key string) ([]byte, error) {
+	h, err := readHead(b, 0)
+	if err != nil || h.kind != kindMap {
+		return nil, errNoMap
 	}
 	pos := h.end
 	for range h.children / 2 {
-		k, err := readHead(c.header, pos)
+		k, err := readHead(b, pos)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		end, err := skip(c.header, k.end)
+		value, err := skip(b, pos)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		if string(c.header[k.data:k.end]) == key {
-			return true, unmarshal(c.header[k.end:end], into)
+		end, err := skip(b, value)
+		if err != nil {
+			return nil, err
+		}
+		if (k.kind == kindStr || k.kind == kindBin) && string(b[k.data:k.end]) == key {
+			return b[value:end], nil
 		}
 		pos = end
 	}
-	return false, nil
+	return nil, nil
 }
 
 // Nullary makes a Method of a function without arguments.
