@@ -47,6 +47,9 @@ func (b *Broadcaster) register(ctx context.Context, c *rpc.Call, r placement.Reg
 	if err := placement.CheckName("node", string(r.Node)); err != nil {
 		return placement.Registered{}, err
 	}
+	if err := speaksAs(c, r.Node); err != nil {
+		return placement.Registered{}, err
+	}
 	if r.Cluster != "" {
 		if err := b.checkCluster(r.Cluster); err != nil {
 			return placement.Registered{}, err
@@ -67,6 +70,9 @@ func (b *Broadcaster) register(ctx context.Context, c *rpc.Call, r placement.Reg
 
 // speaks checks that a message is of this cluster and of the link's node.
 func (b *Broadcaster) speaks(c *rpc.Call, cluster string, node placement.NodeID) error {
+	if err := speaksAs(c, node); err != nil {
+		return err
+	}
 	if err := b.checkCluster(cluster); err != nil {
 		return err
 	}

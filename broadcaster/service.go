@@ -23,34 +23,43 @@ type Info struct {
 func (b *Broadcaster) ClientMethods() rpc.Methods {
 	return rpc.Methods{
 		"submit": rpc.Unary("Store an app and answer when that is durable; the same app again changes nothing. Tags become digests.", "app",
-			func(ctx context.Context, _ *rpc.Call, app placement.App) (placement.Submitted, error) {
+			func(ctx context.Context, c *rpc.Call, app placement.App) (placement.Submitted, error) {
+				if err := owns(c, app.Owner); err != nil {
+					return placement.Submitted{}, err
+				}
 				return b.submit(ctx, app)
 			}),
 		"remove": rpc.Unary("End the app that owner and app of the filter name; returns its replicas.", "filter", b.remove),
 		"retry": rpc.Unary("Put failed replicas back into the queue and make waiting ones due now.", "filter",
-			func(ctx context.Context, _ *rpc.Call, f placement.Filter) ([]placement.Replica, error) {
-				if err := checkFilter(f); err != nil {
+			func(ctx context.Context, c *rpc.Call, f placement.Filter) ([]placement.Replica, error) {
+				f, err := narrow(c, f)
+				if err != nil {
 					return nil, err
 				}
 				return b.deps.Apps.Retry(ctx, f)
 			}),
 		"statuses": rpc.Unary("List placements by replica and life.", "filter",
-			func(ctx context.Context, _ *rpc.Call, f placement.Filter) ([]placement.Status, error) {
-				if err := checkFilter(f); err != nil {
+			func(ctx context.Context, c *rpc.Call, f placement.Filter) ([]placement.Status, error) {
+				f, err := narrow(c, f)
+				if err != nil {
 					return nil, err
 				}
 				return b.deps.Apps.Statuses(ctx, f)
 			}),
 		"explain": rpc.Unary("Tell everything about one replica, OWNER/APP/SERVICE/N, and why each node passed on it.", "replica",
-			func(ctx context.Context, _ *rpc.Call, r placement.Replica) (placement.Status, error) {
+			func(ctx context.Context, c *rpc.Call, r placement.Replica) (placement.Status, error) {
 				if _, err := placement.ParseReplica(string(r)); err != nil {
+					return placement.Status{}, err
+				}
+				if err := owns(c, r.Owner()); err != nil {
 					return placement.Status{}, err
 				}
 				return b.deps.Apps.Explain(ctx, r)
 			}),
 		"watch": rpc.Streaming("Stream placements: a snapshot, an event with synced, then every change.", "filter",
-			func(ctx context.Context, _ *rpc.Call, f placement.Filter, send func(any) error) error {
-				if err := checkFilter(f); err != nil {
+			func(ctx context.Context, c *rpc.Call, f placement.Filter, send func(any) error) error {
+				f, err := narrow(c, f)
+				if err != nil {
 					return err
 				}
 				if err := b.deps.Apps.Watch(ctx, f, func(e placement.Event) error { return send(e) }); err != nil {
@@ -67,11 +76,12 @@ func (b *Broadcaster) ClientMethods() rpc.Methods {
 	}
 }
 
-func (b *Broadcaster) remove(ctx context.Context, _ *rpc.Call, f placement.Filter) ([]placement.Replica, error) {
+func (b *Broadcaster) remove(ctx context.Context, c *rpc.Call, f placement.Filter) ([]placement.Replica, error) {
 	if f.Owner == "" || f.App == "" || f.Replica != "" || f.Node != "" {
 		return nil, invalid("cannot remove this", "remove ends one whole app, named by owner and app and nothing else", "give both names")
 	}
-	if err := checkFilter(f); err != nil {
+	f, err := narrow(c, f)
+	if err != nil {
 		return nil, err
 	}
 	return b.deps.Apps.Remove(ctx, f.Owner, f.App)

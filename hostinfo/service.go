@@ -12,16 +12,32 @@ import (
 func (c *Collector) Methods() rpc.Methods {
 	return rpc.Methods{
 		"link": rpc.Unary("opens a hostinfod's link and numbers it", "hello",
-			func(ctx context.Context, _ *rpc.Call, h placement.Hello) (placement.Link, error) {
+			func(ctx context.Context, call *rpc.Call, h placement.Hello) (placement.Link, error) {
+				if err := speaksAs(call, placement.RoleHostinfo, h.Node); err != nil {
+					return placement.Link{}, err
+				}
 				return c.Link(ctx, h)
 			}),
 		"report": rpc.Unary("takes what a node runs", "report",
-			func(ctx context.Context, _ *rpc.Call, r placement.Report) (placement.ReportAnswer, error) {
+			func(ctx context.Context, call *rpc.Call, r placement.Report) (placement.ReportAnswer, error) {
+				if err := speaksAs(call, placement.RoleHostinfo, r.Node); err != nil {
+					return placement.ReportAnswer{}, err
+				}
 				return c.Report(ctx, r)
 			}),
 		"beat": rpc.Unary("takes a sign of life of a node's process", "beat",
-			func(_ context.Context, _ *rpc.Call, b placement.Beat) (bool, error) { return true, c.Beat(b) }),
+			func(_ context.Context, call *rpc.Call, b placement.Beat) (bool, error) {
+				if err := speaksAs(call, b.Role, b.Node); err != nil {
+					return false, err
+				}
+				return true, c.Beat(b)
+			}),
 	}
+}
+
+// speaksAs refuses a process that is not the one of that node in that role.
+func speaksAs(c *rpc.Call, role string, node placement.NodeID) error {
+	return placement.MaySpeak(c.Peer.Role, c.Peer.Subject, role, node)
 }
 
 // Info is what hostinfod says about itself.

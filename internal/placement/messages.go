@@ -176,12 +176,6 @@ type Hello struct {
 	Node    NodeID `json:"node"`
 }
 
-// Roles of the two processes of a node.
-const (
-	RoleAgent    = "agent"
-	RoleHostinfo = "hostinfo"
-)
-
 // Beat says that a process of a node lives. It is sent each second on its link.
 type Beat struct {
 	Cluster string `json:"cluster"`

@@ -55,7 +55,7 @@ func (c *NodeConfig) RunAgent(ctx context.Context, ready func()) error {
 	}
 	host := dockerd.New(c.dockerd(cluster, shelf.Addr().String()), network{nets})
 	transport := rpc.ZMQ(rpc.ZMQOptions{Logger: c.Logger})
-	remote := agent.NewRemote(transport, c.Broadcaster, rpc.Config{Logger: c.Logger, Rand: newRand()})
+	remote := agent.NewRemote(transport, c.Broadcaster, rpc.Config{Logger: c.Logger, Rand: newRand(), Allow: nodeGrants().allow})
 	a, err := agent.New(agent.Config{
 		Node: c.Node, Address: c.Address.String(), Labels: c.labels(), Cluster: cluster,
 		StateDir: c.StateDir, RunDir: c.RunDir, Capacity: capacity,
@@ -133,7 +133,7 @@ func (c *NodeConfig) listenLocal(ctx context.Context, t rpc.Transport, socket st
 
 func (c *NodeConfig) serveLocal(ctx context.Context, l rpc.Listener, methods rpc.Methods) error {
 	defer l.Close()
-	return rpc.Serve(ctx, l, rpc.Config{Identity: string(c.Node), Methods: methods, Logger: c.Logger})
+	return rpc.Serve(ctx, l, rpc.Config{Identity: string(c.Node), Methods: methods, Logger: c.Logger, Allow: nodeGrants().allow})
 }
 
 // closer is a table of claims that holds connections.

@@ -112,7 +112,7 @@ func (c BroadcasterConfig) run(ctx context.Context, ledger *retryq.Ledger, regis
 		defer l.Close()
 		addresses.Listen = append(addresses.Listen, l.Addr())
 		g.Go(func() error {
-			return rpc.Serve(ctx, l, rpc.Config{Identity: "broadcaster", Methods: methods, Logger: c.Logger})
+			return rpc.Serve(ctx, l, rpc.Config{Identity: "broadcaster", Methods: methods, Logger: c.Logger, Allow: broadcasterGrants().allow})
 		})
 	}
 	g.Go(func() error { return ledger.Run(ctx) })

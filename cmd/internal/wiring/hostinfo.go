@@ -32,7 +32,7 @@ func (c *NodeConfig) RunHostinfo(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
-	link := rpc.Config{Identity: string(c.Node), Methods: watcher.Methods(), Logger: c.Logger, Rand: newRand()}
+	link := rpc.Config{Identity: string(c.Node), Methods: watcher.Methods(), Logger: c.Logger, Rand: newRand(), Allow: nodeGrants().allow}
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return watcher.Run(ctx) })

@@ -1,0 +1,86 @@
+package wiring
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"longshore/internal/placement"
+	"longshore/rpc"
+)
+
+// grants is who may call what: method to roles. A method without a line is
+// nobody's who has a role. Whose things a method may touch is checked by the
+// method itself (placement.MayTouch, placement.MaySpeak).
+type grants map[string][]string
+
+// broadcasterGrants is the table of what a broadcaster serves.
+func broadcasterGrants() grants {
+	var (
+		agent    = []string{placement.RoleAgent, placement.RoleOperator}
+		hostinfo = []string{placement.RoleHostinfo, placement.RoleOperator}
+		node     = []string{placement.RoleAgent, placement.RoleHostinfo, placement.RoleOperator}
+		people   = []string{placement.RoleUser, placement.RoleOperator}
+		operator = []string{placement.RoleOperator}
+		all      = []string{placement.RoleAgent, placement.RoleHostinfo, placement.RoleBroadcaster, placement.RoleUser, placement.RoleOperator}
+	)
+	return grants{
+		"submit":      people,
+		"remove":      people,
+		"retry":       people,
+		"statuses":    people,
+		"explain":     people,
+		"watch":       people,
+		"nodes":       people,
+		"node_change": operator,
+		"registry":    all,
+		"info":        all,
+
+		"register": agent,
+		"bind":     agent,
+		"failed":   agent,
+		"progress": agent,
+		"beat":     node,
+		"link":     hostinfo,
+		"report":   hostinfo,
+	}
+}
+
+// nodeGrants is the table of what agentd and hostinfod serve, on their sockets
+// and on their links to the broadcaster.
+func nodeGrants() grants {
+	var (
+		broadcaster = []string{placement.RoleBroadcaster}
+		both        = []string{placement.RoleBroadcaster, placement.RoleOperator}
+	)
+	return grants{
+		"offer":   broadcaster,
+		"stop":    broadcaster,
+		"copies":  both,
+		"daemons": both,
+		"room":    both,
+		"info":    both,
+	}
+}
+
+// allow asks the table before each call. What a stock client asks about the
+// service itself is everybody's. A caller without a role is one of this
+// machine, or let in by --insecure, and may do everything: plain TCP is
+// listened on nowhere else.
+func (g grants) allow(c *rpc.Call) error {
+	role := c.Peer.Role
+	roles, known := g[c.Method]
+	if role == "" || !known && strings.HasPrefix(c.Method, "_zerorpc_") || slices.Contains(roles, role) {
+		return nil
+	}
+	why := fmt.Sprintf("it is for %s", strings.Join(roles, ", "))
+	if !known {
+		why = "no role may"
+	}
+	return &placement.Error{
+		Kind: placement.KindRefused,
+		What: fmt.Sprintf("%s/%s may not call %.100s", role, c.Peer.Subject, c.Method),
+		Why:  why,
+		Next: "call it with a certificate of such a role, or on the machine's own socket",
+	}
+}
