@@ -3,6 +3,7 @@
 // connection, whoever dialled it. Stock ZeroRPC clients can call it, and it
 // can call stock servers. It knows nothing of what the methods are about.
 //
+//	Expose                methods of any Go value             expose source
 //	Serve, Dial, Keep     ways to have links
 //	Serve, Invoke         middleware around calls             middleware
 //	Once                  a call runs once for its key        once

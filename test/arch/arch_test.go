@@ -42,7 +42,7 @@ var house = map[string]room{
 	"agent":              {2, "admits and deploys", []string{"internal/placement", "internal/opfile", "internal/dockerd", "rpc"}},
 	"hostinfo":           {2, "observes and watches silence", []string{"internal/placement", "internal/opfile", "internal/dockerd", "rpc"}},
 	"cmd/...":            {3, "where parts meet", []string{anything}},
-	"examples/...":       {3, "programs to run on Longshore", nil},
+	"examples/...":       {3, "programs to run on Longshore, and of its parts", []string{"rpc"}},
 	"test/...":           {3, "whole clusters", []string{anything}},
 	"retryq/storetest":   {3, "conformance suite of ledger stores", []string{"retryq"}},
 	"internal/claim/...": {3, "conformance suite of claims, and a real Redis for tests", []string{"internal/placement", "internal/claim"}},
