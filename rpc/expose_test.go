@@ -17,30 +17,30 @@ import (
 //go:embed expose_test.go
 var exposeSource string
 
-// counter is a value of no particular kind.
-type counter struct{ n int }
+// tally is a value of no particular kind.
+type tally struct{ n int }
 
 // Add adds some to the counter,
 // and answers what it is then.
 //
 // It may be negative.
-func (c *counter) Add(n int) int { c.n += n; return c.n }
+func (c *tally) Add(n int) int { c.n += n; return c.n }
 
 // HTTPStatus says how it is.
-func (*counter) HTTPStatus(_ context.Context, call *rpc.Call, code int, text *string) (map[string]any, error) {
+func (*tally) HTTPStatus(_ context.Context, call *rpc.Call, code int, text *string) (map[string]any, error) {
 	if text == nil {
 		return nil, errors.New("no text")
 	}
 	return map[string]any{"code": code, "text": *text, "peer": call.Peer.Name}, nil
 }
 
-func (*counter) Reset() {}
+func (*tally) Reset() {}
 
 // Fail fails.
-func (*counter) Fail(_ context.Context, how string) error { return errors.New(how) }
+func (*tally) Fail(_ context.Context, how string) error { return errors.New(how) }
 
 // CountTo sends numbers; above ten it fails.
-func (*counter) CountTo(end int) iter.Seq2[int, error] {
+func (*tally) CountTo(end int) iter.Seq2[int, error] {
 	return func(yield func(int, error) bool) {
 		for i := range end {
 			if i == 10 {
@@ -55,7 +55,7 @@ func (*counter) CountTo(end int) iter.Seq2[int, error] {
 }
 
 // Letters sends the letters of a word.
-func (*counter) Letters(ctx context.Context, word string, _ *bool) (iter.Seq[string], error) {
+func (*tally) Letters(ctx context.Context, word string, _ *bool) (iter.Seq[string], error) {
 	if word == "" {
 		return nil, errors.New("no word")
 	}
@@ -64,7 +64,7 @@ func (*counter) Letters(ctx context.Context, word string, _ *bool) (iter.Seq[str
 
 func TestExpose(t *testing.T) {
 	tr := rpc.Memory()
-	at, _ := server(t, tr, "x", rpc.Config{Identity: "counter", Methods: rpc.Expose(&counter{}, exposeSource)})
+	at, _ := server(t, tr, "x", rpc.Config{Identity: "tally", Methods: rpc.Expose(&tally{}, exposeSource)})
 	l := dial(t, tr, at, rpc.Config{Identity: "me"})
 	for _, c := range []struct {
 		method string
@@ -144,13 +144,13 @@ func TestExposeRefuses(t *testing.T) {
 			t.Errorf("%s was served", name)
 		}
 	}
-	if err := serve(rpc.Expose(&counter{}, "no Go")); err == nil || !strings.Contains(err.Error(), "source of counter") {
+	if err := serve(rpc.Expose(&tally{}, "no Go")); err == nil || !strings.Contains(err.Error(), "source of tally") {
 		t.Errorf("a source that is none: %v", err)
 	}
 }
 
 func TestExposeWithoutSource(t *testing.T) {
-	got := rpc.Expose(&counter{})["http_status"]
+	got := rpc.Expose(&tally{})["http_status"]
 	if !reflect.DeepEqual(got.Args, []string{"int", "string"}) || got.Doc != "" {
 		t.Errorf("%+v", got)
 	}
