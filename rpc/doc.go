@@ -6,6 +6,7 @@
 //	Expose                methods of any Go value             expose source
 //	Serve, Dial, Keep     ways to have links
 //	Serve, Invoke         middleware around calls             middleware
+//	deadlines             how long a caller waits             deadline
 //	Once                  a call runs once for its key        once
 //	Link                  Call and Stream; serves Methods     link client server
 //	channels              one per call: credits, heartbeats   wheel
@@ -22,9 +23,11 @@
 //
 // An event without response_to opens a channel, named by its message_id. Ids
 // of ours are bin of 32 hex digits; those of others are echoed with the type
-// they came in. deadline_ms, what is left of the caller's time, is an extra
-// key of ours, which stock peers ignore; middleware may set more, and
-// idempotency_key ([Once]) has the call run once. Names and args are:
+// they came in. Extra keys, which stock peers ignore and which their task
+// context may fill: deadline_ms, what is left of the caller's time, or deadline,
+// when it is over (seconds since 1970, by clocks that may differ): a call whose
+// time is over is refused, never run; idempotency_key, so that the call runs
+// once ([Once]); and what middleware sets. Names and args are:
 //
 //	METHOD       [arguments]                   caller: opens a channel
 //	OK           [result]                      ends it

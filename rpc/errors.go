@@ -32,7 +32,7 @@ const (
 	NameBusy        = "Busy"           // too many calls in progress on this link
 	NameRefused     = "Refused"        // Config.Allow said no
 	NamePanic       = "Panic"          // the handler panicked
-	NameTimeout     = "TimeoutExpired" // the caller's deadline passed in the handler
+	NameTimeout     = "TimeoutExpired" // the caller's deadline passed in the handler, or before it
 	NameCanceled    = "Canceled"       // the handler gave up
 	NameUnsupported = "Unsupported"    // a protocol version before 2
 	NameKeyConflict = "KeyConflict"    // an idempotency key was used with other arguments

@@ -22,7 +22,6 @@ const (
 	keyID         = "message_id"
 	keyVersion    = "v"
 	keyResponseTo = "response_to"
-	keyDeadline   = "deadline_ms" // ours
 )
 
 // version is the protocol version of every event we send.
@@ -33,7 +32,8 @@ type event struct {
 	id         []byte // message_id, with its msgpack head
 	responseTo []byte // the same of response_to; nil in an opening event
 	v          int64
-	deadline   int64 // milliseconds left to the caller; 0 none
+	left       []byte // deadline_ms, raw; nil none
+	moment     []byte // deadline, raw; nil none
 	header     []byte
 	name       string
 	args       []byte // one msgpack value
@@ -102,13 +102,13 @@ func (e *event) parseHeader() error {
 		case keyID:
 			e.id = value
 		case keyResponseTo:
-			if value[0] != 0xc0 {
-				e.responseTo = value
-			}
+			e.responseTo = unlessNil(value)
 		case keyVersion:
 			e.v, _ = readInt(value)
 		case keyDeadline:
-			e.deadline, _ = readInt(value)
+			e.left = unlessNil(value)
+		case keyMoment:
+			e.moment = unlessNil(value)
 		}
 		pos = end
 	}
@@ -116,6 +116,14 @@ func (e *event) parseHeader() error {
 		return fmt.Errorf("%w: no message_id", errBytes)
 	}
 	return nil
+}
+
+// unlessNil is a raw value, or nil for msgpack's.
+func unlessNil(raw []byte) []byte {
+	if raw[0] == 0xc0 {
+		return nil
+	}
+	return raw
 }
 
 // skip returns the position behind the scanned value at pos.

@@ -29,9 +29,15 @@ func (l *Link) open(ctx context.Context, envelope [][]byte, e event, size int) {
 	if strings.HasPrefix(e.name, "_zpc_") {
 		return // belongs to no channel
 	}
+	received := time.Now()
 	in := &incoming{link: l, envelope: envelope, id: e.id, size: size, credits: 1, more: make(chan struct{}, 1)}
 	call := &Call{Method: e.name, Peer: l.conn.Peer(), link: l, args: e.args, header: e.header}
-	err := l.admit(call, e)
+	due, err := e.due(received)
+	if refused := l.admit(call, e); refused != nil {
+		err = refused
+	} else if err == nil {
+		err = late(due, received)
+	}
 	if err != nil {
 		in.refuse(err)
 		return
@@ -44,7 +50,7 @@ func (l *Link) open(ctx context.Context, envelope [][]byte, e event, size int) {
 		}
 		return
 	}
-	go l.serve(ctx, in, call, time.Duration(e.deadline)*time.Millisecond)
+	go l.serve(ctx, in, call, due)
 }
 
 // admit looks the method up and asks Allow.
@@ -94,15 +100,19 @@ func (l *Link) enter(in *incoming) error {
 }
 
 // serve runs the handler and answers.
-func (l *Link) serve(ctx context.Context, in *incoming, call *Call, left time.Duration) {
+func (l *Link) serve(ctx context.Context, in *incoming, call *Call, due time.Time) {
 	defer l.wg.Done()
 	defer in.leave()
 	defer in.cancel(context.Canceled)
 	run := ctx
-	if left > 0 {
+	if !due.IsZero() {
 		var stop context.CancelFunc
-		run, stop = context.WithTimeout(ctx, left)
+		run, stop = context.WithDeadline(ctx, due)
 		defer stop()
+		if err := late(due, time.Now()); err != nil { // it waited for its turn
+			in.answer(ctx, false, nil, err)
+			return
+		}
 	}
 	if call.Streams() {
 		call.send = func(item any) error { return in.send(run, eventStream, item) }
