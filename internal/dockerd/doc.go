@@ -41,4 +41,6 @@
 //   - Daemons and containers outlive this process; only [Host.Destroy] ends
 //     them.
 //   - No lock is held across a call to Docker; a slow owner delays no other.
+//   - What people do inside (exec, logs, files, measures) reaches copies alone,
+//     found by their labels: never a net container, never a stranger.
 package dockerd

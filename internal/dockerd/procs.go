@@ -69,18 +69,25 @@ func children(pid int) ([]int, error) {
 }
 
 // parent is the parent of a process; 0 if it has ended.
-func parent(pid int) int {
+func parent(pid int) int { return statField(pid, 1) }
+
+// session is the leader of a process's session; 0 if it has ended.
+func session(pid int) int { return statField(pid, 3) }
+
+// statField is a number of /proc/<pid>/stat, counted from the state, which is
+// 0: "pid (name) state ppid pgrp session". 0 if the process has ended.
+func statField(pid, n int) int {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return 0
 	}
-	// pid (name) state ppid: the name may hold anything, brackets too.
+	// The name may hold anything, brackets too.
 	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-	if len(fields) < 2 {
+	if len(fields) <= n {
 		return 0
 	}
-	ppid, _ := strconv.Atoi(fields[1])
-	return ppid
+	number, _ := strconv.Atoi(fields[n])
+	return number
 }
 
 // argv is the command line of a process; nil if it has ended.

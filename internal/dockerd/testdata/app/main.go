@@ -1,12 +1,17 @@
 // Command app is the program of the tests' image: "serve" answers on TCP port
 // 8080 with $SAY, "exit N" ends with code N, "deaf" ignores SIGTERM, "eat N"
-// keeps N MiB of memory.
+// keeps N MiB of memory. For exec: "cat" copies its input to its output,
+// "spew N" writes N bytes, a line of 64 at a time, to each of stdout and
+// stderr, "fork" runs another "serve" and waits for it, "env" prints $SAY and
+// the directory.
 package main
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strconv"
 	"syscall"
@@ -21,6 +26,25 @@ func main() {
 	case "deaf":
 		signal.Ignore(syscall.SIGTERM)
 		select {}
+	case "cat":
+		if _, err := io.Copy(os.Stdout, os.Stdin); err != nil {
+			os.Exit(5)
+		}
+	case "spew":
+		for ; n > 0; n -= 64 {
+			line := append(bytes.Repeat([]byte("x"), 63), '\n')[:min(n, 64)]
+			os.Stdout.Write(line)
+			os.Stderr.Write(line)
+		}
+	case "fork":
+		if err := exec.Command("/proc/self/exe", "wait").Run(); err != nil {
+			os.Exit(6)
+		}
+	case "env":
+		dir, _ := os.Getwd()
+		io.WriteString(os.Stdout, os.Getenv("SAY")+" "+dir)
+	case "wait":
+		wait()
 	case "eat":
 		b := make([]byte, n<<20)
 		for i := range b {
