@@ -34,12 +34,13 @@ var house = map[string]room{
 	"internal/hostnet":   {1, "fences the kernel's network in: bridges, rules", []string{"internal/placement"}},
 	"internal/images":    {1, "fences registries in", []string{"internal/placement"}},
 	"internal/appfile":   {1, "fences Compose in", []string{"internal/placement"}},
-	"retryq":             {2, "remembers: ledger, due, bind", []string{"internal/placement", "retryq/rule"}},
+	"internal/trace":     {1, "fences OpenTelemetry in: where the time goes", []string{"rpc"}},
+	"retryq":             {2, "remembers: ledger, due, bind", []string{"internal/placement", "internal/trace", "retryq/rule"}},
 	"retryq/rule":        {2, "the transitions of the ledger, pure", []string{"internal/placement"}},
 	"retryq/boltstore":   {2, "the ledger's store in a file", []string{"retryq", "internal/placement"}},
 	"retryq/memstore":    {2, "the ledger's store in memory", []string{"retryq", "internal/placement"}},
-	"broadcaster":        {2, "offers and samples", []string{"internal/placement", "rpc"}},
-	"agent":              {2, "admits and deploys", []string{"internal/placement", "internal/opfile", "internal/dockerd", "rpc"}},
+	"broadcaster":        {2, "offers and samples", []string{"internal/placement", "internal/trace", "rpc"}},
+	"agent":              {2, "admits and deploys", []string{"internal/placement", "internal/trace", "internal/opfile", "internal/dockerd", "rpc"}},
 	"hostinfo":           {2, "observes and watches silence", []string{"internal/placement", "internal/opfile", "internal/dockerd", "rpc"}},
 	"cmd/...":            {3, "where parts meet", []string{anything}},
 	"examples/...":       {3, "programs to run on Longshore, and of its parts", []string{"rpc"}},
@@ -59,6 +60,7 @@ var outside = map[string]string{
 	"github.com/vishvananda/netlink":         "internal/hostnet",
 	"github.com/google/go-containerregistry": "internal/images",
 	"github.com/spf13/cobra":                 "cmd",
+	"go.opentelemetry.io":                    "internal/trace",
 }
 
 // testMay names what every test may import besides.
