@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 )
 
 // ZMTP 3.0 framing: a byte of flags, a length of 1 byte (8 if long), the body.
@@ -37,6 +38,7 @@ type guard struct {
 	head     [9]byte
 	frames   int // of the current message
 	size     int // its bytes
+	got      int // those of them that have come, but for a last short frame
 	greeted  bool
 }
 
@@ -72,7 +74,9 @@ func (g *guard) Read(p []byte) (int, error) {
 	}
 	if len(g.staged) > 0 {
 		n := copy(p, g.staged)
-		g.staged = g.staged[n:]
+		if g.staged = g.staged[n:]; len(g.staged) == 0 {
+			g.staged = nil // a long frame is let go
+		}
 		return n, nil
 	}
 	n, err := g.in.Read(p[:min(len(p), g.body)])
@@ -83,6 +87,9 @@ func (g *guard) Read(p []byte) (int, error) {
 // next reads the head of the next frame and stages it, or deals with a
 // command.
 func (g *guard) next() error {
+	if g.frames == 0 && g.got > 0 {
+		g.hold(-g.got) // the last message is whole
+	}
 	flags, err := g.in.ReadByte()
 	if err != nil {
 		return err
@@ -124,8 +131,37 @@ func (g *guard) message(flags byte, size uint64, width int) error {
 	if flags&flagMore == 0 {
 		g.frames, g.size = 0, 0
 	}
+	if size > unheeded {
+		return g.gather(int(size), width)
+	}
 	g.staged, g.body = g.head[:width], int(size)
+	g.hold(int(size))
 	return nil
+}
+
+// gather reads a long frame before zmq4, which believes its length, makes room
+// for it: memory grows with what has come, and is counted.
+func (g *guard) gather(size, width int) error {
+	b := append(make([]byte, 0, unheeded), g.head[:width]...)
+	for size += width; len(b) < size; {
+		b = slices.Grow(b, min(size-len(b), len(b)))
+		n, err := g.in.Read(b[len(b):min(size, cap(b))])
+		b = b[:len(b)+n]
+		if err != nil {
+			return err
+		}
+		g.hold(n)
+	}
+	g.staged = b
+	return nil
+}
+
+// hold counts bytes of a message that is not whole.
+func (g *guard) hold(n int) {
+	g.got += n
+	if g.conn != nil {
+		g.conn.hold(g.got)
+	}
 }
 
 // command reads a command whole. During the handshake a sound one is passed

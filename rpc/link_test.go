@@ -72,6 +72,8 @@ func fail(_ context.Context, _ *rpc.Call, how string) (any, error) {
 		panic("as told")
 	case "big":
 		return make([]byte, rpc.MaxFrame), nil
+	case "big part":
+		return make([]byte, rpc.MaxFrame/8), nil
 	case "many":
 		return make([]bool, rpc.MaxElements+1), nil
 	case "time":

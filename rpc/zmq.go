@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -42,8 +41,13 @@ type ZMQOptions struct {
 	SocketGroup int         // group id; 0: the group of this process
 
 	Handshake time.Duration // for TLS and ZMTP together. 0: 5 s
-	MaxConns  int           // open at once per listener; more are closed. 0: 4096
-	MaxHands  int           // shaking hands at once per listener, likewise. 0: 256
+
+	// Bounds of one listener. MaxHands and MaxMemory put out whoever has been
+	// at it longest; the other two close the newcomer.
+	MaxConns     int // open at once. 0: 4096
+	MaxPerSource int // of those, from one IP address or one user of this machine. 0: half of MaxConns
+	MaxHands     int // shaking hands at once. 0: 256
+	MaxMemory    int // bytes that peers make us hold by half sent messages and unread answers. 0: 256 MiB
 
 	Logger *slog.Logger // refused connections and failing accepts; nil: none
 }
@@ -64,8 +68,14 @@ func ZMQ(opts ZMQOptions) Transport {
 	if opts.MaxConns <= 0 {
 		opts.MaxConns = 4096
 	}
+	if opts.MaxPerSource <= 0 {
+		opts.MaxPerSource = max(1, opts.MaxConns/2)
+	}
 	if opts.MaxHands <= 0 {
 		opts.MaxHands = 256
+	}
+	if opts.MaxMemory <= 0 {
+		opts.MaxMemory = 256 << 20
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -166,7 +176,7 @@ func (t *zmqTransport) secure(conn net.Conn, at endpoint, kind func(net.Conn, *t
 
 // open shakes hands on conn, within the time for that. A peer that makes zmq4
 // panic fails like any other.
-func (t *zmqTransport) open(ctx context.Context, conn net.Conn, kind zmq4.SocketType, identity string, peer Peer, open *atomic.Int64) (c *zmqConn, err error) {
+func (t *zmqTransport) open(ctx context.Context, conn net.Conn, kind zmq4.SocketType, identity string, peer Peer, at *place) (c *zmqConn, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			c, err = nil, fmt.Errorf("malformed handshake: %v", r)
@@ -191,7 +201,7 @@ func (t *zmqTransport) open(ctx context.Context, conn net.Conn, kind zmq4.Socket
 	if err := t.identify(conn, &peer, z.Peer.Meta["Identity"], kind == zmq4.Dealer); err != nil {
 		return nil, err
 	}
-	return newZMQConn(z, g, peer, open), nil
+	return newZMQConn(z, g, peer, at), nil
 }
 
 // tuneSocket makes the kernel give up on a peer whose machine has vanished.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-zeromq/zmq4"
@@ -27,10 +26,12 @@ const (
 // flusher writes the other one; they swap. So a send never waits for the
 // peer, and messages that come close together go out in one write.
 type zmqConn struct {
-	zmq  *zmq4.Conn
-	raw  net.Conn
-	peer Peer
-	open *atomic.Int64 // of the listener; nil when dialled
+	zmq   *zmq4.Conn
+	raw   net.Conn
+	peer  Peer
+	place *place // among the listener's; nil when dialled
+
+	reading bool // of its messages so much that the place counts it; the reader's
 
 	wake chan struct{} // one token: there is something to write
 	done chan struct{} // the flusher has ended
@@ -38,12 +39,13 @@ type zmqConn struct {
 	mu      sync.Mutex
 	buf     []byte // waiting
 	writing int    // bytes with the flusher
+	heeded  bool   // what waits is counted by the place
 	err     error  // why nothing may be sent any more
 }
 
-func newZMQConn(z *zmq4.Conn, g *guard, peer Peer, open *atomic.Int64) *zmqConn {
+func newZMQConn(z *zmq4.Conn, g *guard, peer Peer, at *place) *zmqConn {
 	c := &zmqConn{
-		zmq: z, raw: g.Conn, peer: peer, open: open,
+		zmq: z, raw: g.Conn, peer: peer, place: at,
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	g.established(c)
@@ -68,7 +70,9 @@ func (c *zmqConn) Send(frames [][]byte) error {
 		// zmq4 writes to the guard, which appends to c.buf: no I/O happens here.
 		err = c.zmq.SendMsg(zmq4.Msg{Frames: frames})
 	}
+	victim := c.count()
 	c.mu.Unlock()
+	victim.evict()
 	if errors.Is(err, ErrSlowPeer) {
 		c.abort(err)
 	}
@@ -76,12 +80,32 @@ func (c *zmqConn) Send(frames [][]byte) error {
 	return err
 }
 
-// pong queues the answer to a PING, between messages.
+// count tells the place how much waits to be written, when that is much; the
+// mutex is held. Who it answers is to be evicted.
+func (c *zmqConn) count() *place {
+	n := len(c.buf) + c.writing
+	if n <= unheeded && !c.heeded {
+		return nil
+	}
+	c.heeded = n > unheeded
+	return c.place.wait(n)
+}
+
+// hold is the guard's: so much of a message that is not whole was read.
+func (c *zmqConn) hold(n int) {
+	if n > unheeded || c.reading {
+		c.reading = n > unheeded
+		c.place.read(n).evict()
+	}
+}
+
+// pong queues the answer to a PING, between messages. A peer that does not
+// read gets none.
 func (c *zmqConn) pong(context []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.buf)+c.writing+len(context) > MaxQueue {
-		return ErrSlowPeer
+	if len(c.buf)+c.writing > unheeded {
+		return nil
 	}
 	c.buf = append(c.buf, flagCommand, byte(1+len("PONG")+len(context)), byte(len("PONG")))
 	c.buf = append(c.buf, "PONG"...)
@@ -131,6 +155,7 @@ func (c *zmqConn) flush() {
 		}
 		c.mu.Lock()
 		c.writing = 0
+		c.count() // less than before: nobody is evicted
 		ended := c.err != nil && (err != nil || len(c.buf) == 0)
 		c.mu.Unlock()
 		if ended {
@@ -174,9 +199,7 @@ func (c *zmqConn) release() {
 		raw = s.NetConn()
 	}
 	_ = raw.Close() // it has ended; how does not matter any more
-	if c.open != nil {
-		c.open.Add(-1)
-	}
+	c.place.free()
 }
 
 // abort ends the connection without flushing.

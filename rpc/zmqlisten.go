@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-zeromq/zmq4"
@@ -26,15 +25,13 @@ type zmqListener struct {
 	path  string      // of a unix socket
 	inode os.FileInfo // what we put there
 
-	hands  chan struct{} // a token per handshake in progress
-	conns  atomic.Int64  // open or shaking hands
+	crowd  *crowd
 	done   chan struct{}
 	accept chan *zmqConn
 	wg     sync.WaitGroup
 
 	mu     sync.Mutex
 	closed bool
-	young  map[net.Conn]bool // shaking hands
 }
 
 // Listen binds addr and begins to accept.
@@ -44,8 +41,7 @@ func (t *zmqTransport) Listen(ctx context.Context, addr string) (Listener, error
 		return nil, err
 	}
 	l := &zmqListener{
-		zmqTransport: t, at: at, hands: make(chan struct{}, t.opts.MaxHands), done: make(chan struct{}),
-		accept: make(chan *zmqConn), young: map[net.Conn]bool{},
+		zmqTransport: t, at: at, crowd: newCrowd(t.opts), done: make(chan struct{}), accept: make(chan *zmqConn),
 	}
 	if at.network == "unix" {
 		err = l.listenUnix(ctx, at.address)
@@ -118,13 +114,9 @@ func (l *zmqListener) Close() error {
 	}
 	l.closed = true
 	close(l.done)
-	young := l.young
-	l.young = nil
 	l.mu.Unlock()
 	err := l.raw.Close()
-	for c := range young {
-		_ = c.Close()
-	}
+	l.crowd.close()
 	if l.path != "" {
 		if now, e := os.Lstat(l.path); e == nil && os.SameFile(now, l.inode) {
 			err = errors.Join(err, os.Remove(l.path))
@@ -160,48 +152,37 @@ func (l *zmqListener) loop(ctx context.Context) {
 	}
 }
 
-// greet starts the handshake of one peer, or closes it when there are too many.
+// greet starts the handshake of one peer, or closes it when there is no place
+// for it.
 func (l *zmqListener) greet(ctx context.Context, raw net.Conn) {
-	select {
-	case l.hands <- struct{}{}:
-	default:
-		_ = raw.Close()
-		return
-	}
-	l.mu.Lock()
-	ok := !l.closed && l.conns.Load() < int64(l.opts.MaxConns)
-	if ok {
-		l.young[raw] = true
-		l.conns.Add(1)
-	}
-	l.mu.Unlock()
-	if !ok {
-		_ = raw.Close()
-		<-l.hands
-		return
-	}
-	l.wg.Go(func() { l.shake(ctx, raw) })
-}
-
-// shake shakes hands with one peer and hands it to Accept.
-func (l *zmqListener) shake(ctx context.Context, raw net.Conn) {
 	peer := Peer{Addr: raw.RemoteAddr().String(), UID: peerUID(raw)}
 	if peer.UID >= 0 {
 		peer.Addr = fmt.Sprintf("uid=%d", peer.UID)
 	}
+	at, err := l.crowd.enter(raw, sourceOf(raw, peer.UID))
+	if err != nil {
+		_ = raw.Close()
+		l.opts.Logger.Debug("not let in", "addr", peer.Addr, "err", err)
+		return
+	}
+	l.wg.Go(func() { l.shake(ctx, raw, peer, at) })
+}
+
+// shake shakes hands with one peer and hands it to Accept.
+func (l *zmqListener) shake(ctx context.Context, raw net.Conn, peer Peer, at *place) {
 	conn, err := l.secure(raw, l.at, tls.Server)
 	var c *zmqConn
 	if err == nil {
-		c, err = l.open(ctx, conn, zmq4.Router, "", peer, &l.conns)
+		c, err = l.open(ctx, conn, zmq4.Router, "", peer, at)
 	}
-	l.mu.Lock()
-	delete(l.young, raw)
-	l.mu.Unlock()
-	<-l.hands
 	if err != nil {
+		at.free()
 		_ = raw.Close()
-		l.conns.Add(-1)
 		l.opts.Logger.Debug("handshake failed", "addr", peer.Addr, "err", err)
+		return
+	}
+	if !at.grown(c.abort) {
+		c.abort(errCrowd)
 		return
 	}
 	select {
