@@ -199,7 +199,7 @@ func (c *outgoing) result(e event, into any) error {
 	if !ok || len(values) != 1 {
 		return fmt.Errorf("call %s: %w: OK without exactly one result", c.method, errProtocol)
 	}
-	if err := unmarshal(values[0], into); err != nil {
+	if err := c.link.svc.plans.unmarshal(values[0], into); err != nil {
 		return fmt.Errorf("call %s: result: %w", c.method, err)
 	}
 	return nil
@@ -217,12 +217,12 @@ func (c *outgoing) failure(e event) error {
 	values, _ := elements(e.args)
 	if len(values) == 1 { // of protocol version 1
 		remote.Name = NameOther
-		_ = unmarshal(values[0], &remote.Message)
+		_ = c.link.svc.plans.unmarshal(values[0], &remote.Message)
 		return &remote
 	}
 	for i, into := range []*string{&remote.Name, &remote.Message, &remote.Traceback} {
 		if i < len(values) {
-			_ = unmarshal(values[i], into) // what is no text stays empty
+			_ = c.link.svc.plans.unmarshal(values[i], into) // what is no text stays empty
 		}
 	}
 	return &remote
@@ -320,7 +320,7 @@ func (s *Stream) item(e event, into any) error {
 	if e.name == eventStream {
 		err := e.argsErr
 		if err == nil {
-			err = unmarshal(e.args, into)
+			err = s.c.link.svc.plans.unmarshal(e.args, into)
 		}
 		if err != nil {
 			return fmt.Errorf("stream %s: item: %w", s.c.method, err)

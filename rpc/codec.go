@@ -32,9 +32,9 @@ func (p *encoders) put(e *encoder) {
 }
 
 // copy stores v in into as if it had been sent.
-func (p *encoders) copy(v, into any) error {
-	e := p.get()
-	defer p.put(e)
+func (s *service) copy(v, into any) error {
+	e := s.pool.get()
+	defer s.pool.put(e)
 	e.reset()
 	if err := e.value(v); err != nil {
 		return err
@@ -42,7 +42,7 @@ func (p *encoders) copy(v, into any) error {
 	if err := e.seal(); err != nil {
 		return err
 	}
-	return unmarshal(e.buf.Bytes(), into)
+	return s.plans.unmarshal(e.buf.Bytes(), into)
 }
 
 func (e *encoder) reset() {
@@ -136,61 +136,4 @@ func pack(v any) (msgpack.RawMessage, error) {
 		return nil, invalid("the result: %v: %d bytes, at most %d", ErrTooLarge, n, MaxFrame)
 	}
 	return e.buf.Bytes(), nil
-}
-
-// unmarshal decodes one scanned value. Into an *any, whole numbers come as
-// int64 or uint64, text as string, bin as []byte.
-func unmarshal(b []byte, into any) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("decode: %v", r)
-		}
-	}()
-	if into == nil {
-		return nil
-	}
-	dec := msgpack.GetDecoder()
-	defer msgpack.PutDecoder(dec)
-	dec.Reset(bytes.NewReader(b))
-	dec.SetCustomStructTag("json")
-	if err := dec.Decode(into); err != nil {
-		return err
-	}
-	if p, ok := into.(*any); ok {
-		*p = plain(*p)
-	}
-	return nil
-}
-
-// plain widens the numbers of a decoded tree to int64 and uint64.
-func plain(v any) any {
-	switch x := v.(type) {
-	case int8:
-		return int64(x)
-	case int16:
-		return int64(x)
-	case int32:
-		return int64(x)
-	case uint8:
-		return int64(x)
-	case uint16:
-		return int64(x)
-	case uint32:
-		return int64(x)
-	case uint64:
-		if x <= 1<<63-1 {
-			return int64(x)
-		}
-	case float32:
-		return float64(x)
-	case []any:
-		for i := range x {
-			x[i] = plain(x[i])
-		}
-	case map[string]any:
-		for k := range x {
-			x[k] = plain(x[k])
-		}
-	}
-	return v
 }

@@ -44,6 +44,7 @@ type service struct {
 	Config
 	table   Methods
 	pool    encoders
+	plans   decoders
 	handler Handler // Serve around the method
 	invoker Invoker // Invoke around issue; nil: there is no middleware
 }

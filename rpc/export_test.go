@@ -20,7 +20,7 @@ func ScanValue(b []byte, outgoing bool) error {
 }
 
 // Unmarshal decodes one scanned value.
-func Unmarshal(b []byte, into any) error { return unmarshal(b, into) }
+func Unmarshal(b []byte, into any) error { return new(decoders).unmarshal(b, into) }
 
 // TurnWheel turns a wheel of one pulse, begun at 0, at the times given; the
 // peer is heard at the others. It returns when it was lost, or 0.

@@ -79,12 +79,12 @@ func (c *Call) Decode(into ...any) error {
 		return c.miscounted(len(into), len(values))
 	}
 	for i, v := range c.method.Defaults[len(c.method.Defaults)-missing:] {
-		if err := c.link.svc.pool.copy(v, into[len(values)+i]); err != nil {
+		if err := c.link.svc.copy(v, into[len(values)+i]); err != nil {
 			return fmt.Errorf("%s: default of argument %d: %w", c.Method, len(values)+i+1, err)
 		}
 	}
 	for i, v := range values {
-		if err := unmarshal(v, into[i]); err != nil {
+		if err := c.link.svc.plans.unmarshal(v, into[i]); err != nil {
 			return invalid("%s: argument %d: %v", c.Method, i+1, err)
 		}
 	}
@@ -106,7 +106,7 @@ func (c *Call) Header(key string, into any) (ok bool, err error) {
 	if err != nil || raw == nil {
 		return false, err
 	}
-	return true, unmarshal(raw, into)
+	return true, c.link.svc.plans.unmarshal(raw, into)
 }
 
 // errNoMap: a value has no keys.
