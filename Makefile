@@ -63,6 +63,7 @@ faults: setup-test build ## the short fault run (FAULTS=n: so many faults)
 
 .PHONY: bench
 bench: setup-test build ## speed, as ratios against a baseline of the same run
+	@$(GO) test -run '^$$' -bench 'RequestReply|FanOut' -benchtime 1x -count=1 -timeout 30m ./rpc
 	@$(GO) test -run '^$$' -bench . -benchtime 1x -count=1 -timeout 30m ./test/bench/...
 
 .PHONY: fresh
