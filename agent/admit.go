@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 
 	"longshore/internal/placement"
@@ -27,6 +28,15 @@ type Hold struct {
 	ID      placement.ID
 	Epoch   placement.Epoch
 	Request placement.Request // of a copy whose request file is lost: only its Needs
+	Late    []placement.Port  // ports of the node's address that it was given while it ran
+}
+
+// ports are all that it may have on the node's address.
+func (h Hold) ports() []placement.Port { return slices.Concat(h.Request.Ports, h.Late) }
+
+// published tells whether it has a port on the node's address.
+func (h Hold) published() bool {
+	return slices.ContainsFunc(h.ports(), func(p placement.Port) bool { return p.Host != 0 })
 }
 
 // needs are the resources that a request reserves on a node with these
@@ -126,7 +136,7 @@ func byNode(r placement.Request) bool { return r.HADomain == "" || r.HADomain ==
 func checkHostPorts(s State, o placement.Offer) (bool, placement.Reason) {
 	taken := map[hostPort]Hold{}
 	for _, h := range s.Holds {
-		for _, p := range h.Request.Ports {
+		for _, p := range h.ports() {
 			taken[hostPortOf(p)] = h
 		}
 	}

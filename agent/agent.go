@@ -85,6 +85,8 @@ type Agent struct {
 	pin      *pin
 	ops      *ops
 	requests *requests
+	late     *late
+	passed   passed
 	starts   *slots
 	portPen  pen // keeps changes of published ports apart
 
@@ -99,7 +101,7 @@ type Agent struct {
 	closed  bool
 	book    *book
 	tasks   map[placement.ID]*task
-	stops   map[stopKey]bool
+	stops   map[stopKey]chan struct{} // each closed when the order is carried out
 	placing int  // tasks that place
 	claimOK bool // the claims could be reached last time
 	tidied  bool // ports were set right after the start
@@ -129,7 +131,7 @@ func New(cfg Config, deps Deps) (*Agent, error) {
 		reg:     registration{done: make(chan struct{})},
 		book:    newBook(),
 		tasks:   map[placement.ID]*task{},
-		stops:   map[stopKey]bool{},
+		stops:   map[stopKey]chan struct{}{},
 		claimOK: true,
 	}
 	a.Logger = deps.Logger.With("node", string(cfg.Node))
@@ -145,6 +147,9 @@ func (a *Agent) open() (err error) {
 		return err
 	}
 	if a.requests, err = openRequests(a.cfg.StateDir); err != nil {
+		return err
+	}
+	if a.late, err = openLate(a.cfg.StateDir); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(a.cfg.RunDir, 0o755); err != nil {

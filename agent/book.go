@@ -89,6 +89,14 @@ func (b *book) drop(id placement.ID, e placement.Epoch) (digest string) {
 	return ""
 }
 
+// setLate replaces the ports that the copy of exactly that epoch was given
+// while it ran.
+func (b *book) setLate(id placement.ID, e placement.Epoch, ports []placement.Port) {
+	if i, found := b.find(id); found && b.holds[i].Epoch == e {
+		b.holds[i].Late = ports
+	}
+}
+
 // others are all holds but the placement's own.
 func (b *book) others(id placement.ID) []Hold {
 	return slices.DeleteFunc(slices.Clone(b.holds), func(h Hold) bool { return h.ID == id })
@@ -113,6 +121,7 @@ type found struct {
 	placement.Copy
 	request placement.Request
 	kept    bool // its file was there, and counts this copy as a user
+	late    []placement.Port
 }
 
 // unknown are the copies of a listing that the book has no entry for.
@@ -153,7 +162,7 @@ func (b *book) apply(l dockerd.Listing, began uint64, unknown []found) news {
 		if !listed[h.ID.Owner()] || there[h.ID] == h.Epoch || e.changed > began || e.state == "" {
 			continue
 		}
-		ports := published(h.Request) || !e.kept
+		ports := h.published() || !e.kept
 		n.gone = append(n.gone, gone{id: h.ID, digest: b.drop(h.ID, h.Epoch), ports: ports})
 	}
 	for _, c := range unknown {
@@ -184,5 +193,5 @@ func (b *book) apply(l dockerd.Listing, began uint64, unknown []found) news {
 // and what its request says of the rest.
 func holdOf(c found) Hold {
 	c.request.Needs = c.Needs
-	return Hold{ID: c.ID, Epoch: c.Epoch, Request: c.request}
+	return Hold{ID: c.ID, Epoch: c.Epoch, Request: c.request, Late: c.late}
 }

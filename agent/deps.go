@@ -45,6 +45,8 @@ type Ports interface {
 	Expose(ctx context.Context, id placement.ID, ports []placement.Port) error
 	// Withdraw takes the placement's ports back; none is no error.
 	Withdraw(ctx context.Context, id placement.ID) error
+	// WithdrawOne takes one of them back.
+	WithdrawOne(ctx context.Context, id placement.ID, port placement.Port) error
 	// Keep takes back the ports of every placement of this node not named.
 	Keep(ctx context.Context, ids []placement.ID) error
 }

@@ -34,6 +34,7 @@
 //
 //	cluster       {v, cluster, node, mark}  the cluster that is served; synced
 //	mark          {v, mark}                 the highest mark seen; not synced
+//	ports         {v, copies}               host ports that running copies were given; synced
 //	requests/HEX  a request by its digest, 0600, as long as a copy uses it
 //
 // All else is read again from Docker's labels at start.

@@ -58,7 +58,7 @@ func (a *Agent) resumeOnce(ctx context.Context, t *task) (again time.Duration, e
 	case e.state == placement.CopyExited:
 		b.Exit = &e.exit
 	}
-	if h, found := a.holds(t.id); found && published(h.Request) {
+	if h, found := a.holds(t.id); found && h.published() {
 		if err := a.expose(ctx, h); err != nil {
 			return 0, err
 		}

@@ -25,12 +25,16 @@ func (a *Agent) Offer(ctx context.Context, o placement.Offer) (placement.OfferAn
 	}
 	t, fullness, why := a.reserve(o)
 	if t == nil {
+		if why != (placement.Reason{}) {
+			a.passed.add(o, why)
+		}
 		return placement.OfferAnswer{Taken: why == placement.Reason{}, Reason: why}, nil
 	}
 	p := &placingTask{a: a, task: t, offer: o, digest: o.Request.Digest(), received: received}
 	if why, ok := p.race(ctx, fullness); !ok {
 		a.drop(o.ID, o.Epoch)
 		a.finish(t)
+		a.passed.add(o, why)
 		return pass(why), nil
 	}
 	answer := placement.OfferAnswer{Taken: true}

@@ -2,28 +2,22 @@ package agent
 
 import (
 	"context"
-	"slices"
 
 	"longshore/internal/dockerd"
 	"longshore/internal/placement"
 )
 
-// published tells whether the request has a port on the node's address.
-func published(r placement.Request) bool {
-	return slices.ContainsFunc(r.Ports, func(p placement.Port) bool { return p.Host != 0 })
-}
-
-// expose publishes the ports of a placement that has a reservation, if it asks
-// for any. Twice is as once.
+// expose publishes the ports of a placement that has a reservation, if it has
+// any. Twice is as once.
 func (a *Agent) expose(ctx context.Context, h Hold) error {
-	if !published(h.Request) {
+	if !h.published() {
 		return nil
 	}
 	if err := a.portPen.take(ctx); err != nil {
 		return err
 	}
 	defer a.portPen.put()
-	return a.Ports.Expose(ctx, h.ID, h.Request.Ports)
+	return a.Ports.Expose(ctx, h.ID, h.ports())
 }
 
 // tidy clears up after an earlier run, once after the start and as soon as every
@@ -47,12 +41,24 @@ func (a *Agent) tidy(l dockerd.Listing) {
 		if err := a.requests.sweep(); err != nil {
 			a.Logger.Warn("cannot remove requests that nobody uses", "err", err)
 		}
+		a.tidyLate(ctx)
 		for _, h := range a.keepPorts(ctx) {
 			if err := a.expose(ctx, h); err != nil && ctx.Err() == nil {
 				a.Logger.Warn("cannot publish ports again", "placement", h.ID, "err", err)
 			}
 		}
 	})
+}
+
+// tidyLate forgets the ports that were added to copies that are gone.
+func (a *Agent) tidyLate(ctx context.Context) {
+	if err := a.late.pen.take(ctx); err != nil {
+		return
+	}
+	defer a.late.pen.put()
+	if err := a.late.save(a.isHere); err != nil {
+		a.Logger.Warn("cannot store the ports that were added", "err", err)
+	}
 }
 
 // keepPorts takes back the ports that nobody has a right to, and tells which

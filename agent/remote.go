@@ -32,16 +32,16 @@ func NewRemote(t rpc.Transport, addr string, cfg rpc.Config) *Remote {
 	return &Remote{transport: t, addr: addr, cfg: cfg}
 }
 
-// Run runs the agent and keeps its link, on which the agent serves. Both end
+// Run runs the agent and keeps its link, on which methods are served. Both end
 // with ctx, the agent first, so that its last words are heard. An address that
 // can never work ends both.
-func (r *Remote) Run(ctx context.Context, a *Agent) error {
+func (r *Remote) Run(ctx context.Context, a *Agent, methods rpc.Methods) error {
 	live, stop := context.WithCancel(ctx)
 	defer stop()
 	outlive, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer hangUp()
 	cfg := r.cfg
-	cfg.Identity, cfg.Methods = string(a.cfg.Node), a.Methods()
+	cfg.Identity, cfg.Methods = string(a.cfg.Node), methods
 	kept := make(chan error, 1)
 	go func() {
 		defer stop() // an agent that can never have a link has no use
@@ -100,6 +100,12 @@ func (r *Remote) Register(ctx context.Context, reg placement.Register) (answer p
 // Bind asks whether a copy may start.
 func (r *Remote) Bind(ctx context.Context, b placement.Bind) (answer placement.BindAnswer, err error) {
 	err = r.call(ctx, "bind", &answer, b)
+	return answer, err
+}
+
+// Wish asks the ledger for what somebody on this node wishes.
+func (r *Remote) Wish(ctx context.Context, w placement.Wish) (answer placement.Wished, err error) {
+	err = r.call(ctx, "wish", &answer, w)
 	return answer, err
 }
 

@@ -84,7 +84,7 @@ func TestOverALink(t *testing.T) {
 		w.agent = a
 		live, stop := context.WithCancel(t.Context())
 		all.Go(func() {
-			if err := remote.Run(live, a); err != nil {
+			if err := remote.Run(live, a, a.Methods()); err != nil {
 				t.Errorf("run: %v", err)
 			}
 		})

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -21,35 +22,58 @@ type stopKey struct {
 // is being carried out, or whose copy is not there, is fine. An order of
 // another cluster, an older generation or a ledger that the node has not
 // registered with is refused.
-func (a *Agent) Stop(ctx context.Context, o placement.StopOrder) error {
-	if err := a.checkCluster(o.Cluster); err != nil {
+func (a *Agent) Stop(_ context.Context, o placement.StopOrder) error {
+	_, err := a.takeStop(o)
+	return err
+}
+
+// StopNow is Stop, and returns when the copy is gone. An end of ctx does not
+// take the order back.
+func (a *Agent) StopNow(ctx context.Context, o placement.StopOrder) error {
+	gone, err := a.takeStop(o)
+	if err != nil {
 		return err
+	}
+	if !closed(ctx, gone) {
+		return fmt.Errorf("stop %s: it was ordered, and goes on: %w", o.ID, context.Cause(ctx))
+	}
+	return nil
+}
+
+// takeStop takes an order; gone is closed when it is carried out.
+func (a *Agent) takeStop(o placement.StopOrder) (gone <-chan struct{}, err error) {
+	if err := a.checkCluster(o.Cluster); err != nil {
+		return nil, err
 	}
 	if _, err := placement.ParseID(string(o.ID)); err != nil {
-		return err
+		return nil, err
 	}
 	if err := a.hear(o.Mark); err != nil {
-		return err
+		return nil, err
 	}
 	key := stopKey{o.ID, o.Epoch}
 	a.mu.Lock()
-	twice := a.stops[key]
-	a.stops[key] = true
+	done, twice := a.stops[key], a.stops[key] != nil
+	if !twice {
+		done = make(chan struct{})
+		a.stops[key] = done
+	}
 	a.mu.Unlock()
 	if twice {
-		return nil
+		return done, nil
 	}
 	if !a.spawn(func(ctx context.Context) { a.stop(ctx, key, o.Why) }) {
 		a.ordered(key)
-		return &placement.Error{Kind: placement.KindUnavailable, What: "the agent is stopping"}
+		return nil, &placement.Error{Kind: placement.KindUnavailable, What: "the agent is stopping"}
 	}
-	return nil
+	return done, nil
 }
 
 // ordered forgets an order.
 func (a *Agent) ordered(key stopKey) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	close(a.stops[key])
 	delete(a.stops, key)
 }
 
@@ -114,7 +138,7 @@ func (a *Agent) remove(ctx context.Context, id placement.ID, e placement.Epoch, 
 	if found && h.Epoch != e {
 		return nil // a daemon never holds two of a placement
 	}
-	if !found || published(h.Request) {
+	if !found || h.published() {
 		if err := a.Ports.Withdraw(ctx, id); err != nil {
 			return err
 		}

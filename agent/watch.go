@@ -150,7 +150,7 @@ func (a *Agent) list(ctx context.Context) error {
 	copies := make([]found, len(unknown))
 	for i, c := range unknown {
 		req, ok := a.requests.load(ctx, c.Digest)
-		copies[i] = found{Copy: c, request: req, kept: ok}
+		copies[i] = found{Copy: c, request: req, kept: ok, late: a.late.of(c.ID, c.Epoch)}
 	}
 
 	a.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -334,6 +335,13 @@ func (p *fakePorts) Withdraw(_ context.Context, id placement.ID) error {
 	defer p.mu.Unlock()
 	p.log.add("withdraw", string(id))
 	delete(p.open, id)
+	return nil
+}
+
+func (p *fakePorts) WithdrawOne(_ context.Context, id placement.ID, port placement.Port) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.log.add("withdraw", string(id), strconv.Itoa(int(port.Host)))
 	return nil
 }
 

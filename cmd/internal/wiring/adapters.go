@@ -77,6 +77,10 @@ func (p ports) Withdraw(ctx context.Context, id placement.ID) error {
 	return p.withdraw(ctx, func(of placement.ID) bool { return of == id })
 }
 
+func (p ports) WithdrawOne(ctx context.Context, id placement.ID, port placement.Port) error {
+	return p.net.Withdraw(ctx, ruleKey(id, port))
+}
+
 func (p ports) Keep(ctx context.Context, ids []placement.ID) error {
 	return p.withdraw(ctx, func(of placement.ID) bool { return !slices.Contains(ids, of) })
 }

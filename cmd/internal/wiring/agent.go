@@ -77,7 +77,7 @@ func (c *NodeConfig) RunAgent(ctx context.Context, ready func()) error {
 		func(ctx context.Context) error { return c.findRegistry(ctx, mirror) },
 	}
 	above := []func(context.Context) error{
-		func(ctx context.Context) error { return remote.Run(ctx, a) },
+		func(ctx context.Context) error { return remote.Run(ctx, a, a.Methods()) },
 		func(ctx context.Context) error { return c.serveLocal(ctx, local, a.Methods()) },
 	}
 	return unlessEnded(ctx, runOver(ctx, below, above, ready))
