@@ -2,7 +2,7 @@ package rpc
 
 import (
 	"context"
-	"time"
+	"crypto/x509"
 )
 
 // Bounds of every transport. They hold in both directions: what a peer may
@@ -70,9 +70,9 @@ type Peer struct {
 	// [RoleOperator] or [RoleUser] and the login name (or the number of a user
 	// without one). Both are empty on plain TCP, in memory, and for the unix
 	// socket that we dialled: nobody vouches for those.
-	Role    string
-	Subject string
-	Until   time.Time // when its certificate ends; zero without one
+	Role        string
+	Subject     string
+	Certificate *x509.Certificate // that proved it; nil without TLS
 }
 
 // messageSize checks a message against the bounds and returns its bytes.

@@ -33,7 +33,11 @@ func (t *zmqTransport) identify(conn net.Conn, peer *Peer, stated string, dialle
 		return nil
 	}
 	chain := secure.ConnectionState().PeerCertificates
-	if len(chain) == 0 || t.opts.Subject == nil {
+	if len(chain) == 0 {
+		return nil
+	}
+	peer.Certificate = chain[0]
+	if t.opts.Subject == nil {
 		return nil
 	}
 	role, subject, err := t.opts.Subject(chain[0])
@@ -43,7 +47,7 @@ func (t *zmqTransport) identify(conn net.Conn, peer *Peer, stated string, dialle
 	if stated != "" && stated != subject {
 		return fmt.Errorf("%w: it calls itself %.64q, and its certificate is %s/%s", errIdentity, stated, role, subject)
 	}
-	peer.Role, peer.Subject, peer.Until = role, subject, chain[0].NotAfter
+	peer.Role, peer.Subject = role, subject
 	return nil
 }
 
