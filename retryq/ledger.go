@@ -16,6 +16,10 @@ type Config struct {
 	Logger *slog.Logger // nil: nothing is logged
 	Rand   *rand.Rand   // the ledger's alone; nil: seeded by the system
 
+	// Cluster is the ID that the ledger must have; a new ledger takes it. "":
+	// any, and a new one draws its own.
+	Cluster string
+
 	Lost         time.Duration // silence after which a placement is lost, and the grace of a start; 0: 30 s
 	StartTimeout time.Duration // a bound copy not seen running is given up; 0: 60 s
 

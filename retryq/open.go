@@ -27,6 +27,15 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		if meta, err = decode(items[0], func(m rule.Meta) int { return m.V }); err != nil {
 			return nil, err
 		}
+	} else if cfg.Cluster != "" {
+		meta.Cluster = cfg.Cluster
+	}
+	if cfg.Cluster != "" && meta.Cluster != cfg.Cluster {
+		return nil, &placement.Error{
+			Kind: placement.KindInvalid, What: "the ledger is of cluster " + meta.Cluster,
+			Why:  "it is opened as that of cluster " + cfg.Cluster,
+			Next: "use its own cluster's certificates: schedctl ca init --cluster " + meta.Cluster + " makes an authority for it",
+		}
 	}
 	l.mem.meta, l.mem.metaRev = meta, items[0].Rev
 	if l.mem.rev, err = l.store.Revision(ctx); err != nil {

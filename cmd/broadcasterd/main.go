@@ -21,15 +21,27 @@ func define(fs *flag.FlagSet) func(context.Context, *slog.Logger) error {
 	var listen, runDir string
 	fs.StringVar(&cfg.DataDir, "data-dir", "/var/lib/longshore/broadcaster", "the ledger and the images")
 	fs.StringVar(&runDir, "run-dir", "/run/longshore", "where broadcaster.sock is made, for schedctl and scripts")
-	fs.StringVar(&listen, "listen", "tcp://127.0.0.1:7700", "address that nodes dial; loopback until links have TLS")
-	fs.StringVar(&cfg.Registry, "registry", "127.0.0.1:7701", "address of the image registry; loopback until links have TLS")
+	cfg.Flags(fs)
+	fs.StringVar(&listen, "listen", "", "address that nodes dial (default: tls://0.0.0.0:7700 with --tls-dir, else tcp://127.0.0.1:7700)")
+	fs.StringVar(&cfg.Registry, "registry", "", "address of the image registry (default: 0.0.0.0:7701 with --tls-dir, else 127.0.0.1:7701)")
+	fs.StringVar(&cfg.CADir, "ca-dir", "/etc/longshore/ca", "the authority, as schedctl ca init makes it; with its key there certificates are renewed by themselves")
 	fs.BoolVar(&cfg.Ephemeral, "ephemeral", false, "keep the ledger in memory: a restart forgets every app")
 	fs.BoolVar(&cfg.NewGeneration, "new-generation", false, "the ledger was restored or rebuilt: hold, and take over what the nodes run")
 	return func(ctx context.Context, logger *slog.Logger) error {
-		if err := os.MkdirAll(runDir, 0o755); err != nil {
-			return err
-		}
 		cfg.Logger = logger
+		cfg.RunDir = runDir
+		if host := "127.0.0.1"; cfg.Registry == "" {
+			if cfg.TLSDir != "" {
+				host = "0.0.0.0"
+			}
+			cfg.Registry = host + ":7701"
+		}
+		if listen == "" {
+			listen = "tcp://127.0.0.1:7700"
+			if cfg.TLSDir != "" {
+				listen = "tls://0.0.0.0:7700"
+			}
+		}
 		cfg.Listen = []string{"ipc://" + filepath.Join(runDir, "broadcaster.sock"), listen}
 		return cfg.Run(ctx, func(a wiring.Addresses) {
 			logger.Info("listening", "addresses", a.Listen, "registry", a.Registry)

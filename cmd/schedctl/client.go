@@ -1,14 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strings"
 	"time"
 
+	"longshore/internal/pki"
 	"longshore/internal/placement"
 	"longshore/rpc"
 )
@@ -17,6 +20,7 @@ import (
 const (
 	productionSocket = "/run/longshore/broadcaster.sock"
 	endpointVariable = "LONGSHORE_ENDPOINT"
+	tlsVariable      = "LONGSHORE_TLS_DIR"
 )
 
 // callTimeout bounds one question to the broadcaster; submit has its own.
@@ -40,7 +44,7 @@ func (a *app) findEndpoint() (string, error) {
 		Kind: placement.KindUnavailable,
 		What: "no cluster to talk to",
 		Why:  fmt.Sprintf("no --endpoint, no $%s, and no broadcaster's socket on this machine", endpointVariable),
-		Next: "schedctl dev starts a cluster here; schedctl --endpoint tcp://HOST:7700 talks to one elsewhere",
+		Next: "schedctl dev starts a cluster here; schedctl --endpoint tls://HOST:7700 talks to one elsewhere",
 	}}
 }
 
@@ -50,17 +54,24 @@ func (a *app) dial(ctx context.Context) (*rpc.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !strings.HasPrefix(endpoint, "tcp://") && !strings.HasPrefix(endpoint, "ipc:///") {
-		return nil, usage("write tcp://HOST:PORT or ipc:///PATH", "%q is no address of a broadcaster", endpoint)
+	if !strings.HasPrefix(endpoint, "tls://") && !strings.HasPrefix(endpoint, "tcp://") && !strings.HasPrefix(endpoint, "ipc:///") {
+		return nil, usage("write tls://HOST:PORT, ipc:///PATH or tcp://HOST:PORT", "%q is no address of a broadcaster", endpoint)
+	}
+	transport, err := a.transport(endpoint)
+	if err != nil {
+		return nil, err
 	}
 	bounded, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	link, err := rpc.Dial(bounded, rpc.ZMQ(rpc.ZMQOptions{}), endpoint, rpc.Config{})
+	link, err := rpc.Dial(bounded, transport, endpoint, rpc.Config{})
 	if ctx.Err() != nil {
 		if err == nil {
 			link.Close()
 		}
 		return nil, &exitError{code: exitInterrupted}
+	}
+	if told := pki.Explain(err); told != nil {
+		return nil, &exitError{exitUnreachable, told}
 	}
 	if err != nil {
 		return nil, &exitError{exitUnreachable, &placement.Error{
@@ -89,10 +100,30 @@ func (a *app) call(ctx context.Context, method string, result any, args ...any) 
 	return err
 }
 
-// ownerName is the owner meant: the flag, else the login name.
+// certificate is that of whoever types: of the flag, the variable, or the
+// configuration directory.
+func (a *app) certificate() (*pki.Store, error) {
+	dir := cmp.Or(a.tlsDir, os.Getenv(tlsVariable))
+	if dir == "" {
+		config, err := os.UserConfigDir()
+		if err != nil {
+			return nil, usage("give --tls-dir", "your configuration directory is not known: %v", err)
+		}
+		dir = filepath.Join(config, "longshore")
+	}
+	return pki.Open(dir)
+}
+
+// ownerName is the owner meant: the flag, else the name of a user whose
+// certificate the broadcaster sees, else the login name.
 func (a *app) ownerName() (string, error) {
 	if a.owner != "" {
 		return a.owner, placement.CheckName("owner", a.owner)
+	}
+	if endpoint, err := a.findEndpoint(); err == nil && strings.HasPrefix(endpoint, "tls://") {
+		if store, err := a.certificate(); err == nil && store.Identity().Role == placement.RoleUser {
+			return store.Identity().Name, nil
+		}
 	}
 	u, err := user.Current()
 	if err != nil {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"longshore/cmd/internal/wiring"
 	"longshore/internal/dockerd"
 	"longshore/internal/images"
 	"longshore/internal/placement"
@@ -81,7 +83,10 @@ func (a *app) push(ctx context.Context, cfg pushConfig, tag string) error {
 	if err := a.call(ctx, "registry", &registry); err != nil {
 		return err
 	}
-	to := images.Destination{Registry: registry, Owner: owner}
+	to, err := a.destination(registry, owner)
+	if err != nil {
+		return err
+	}
 	show, clear := a.meter("pushing " + tag)
 	digest, err := a.pushTo(ctx, cfg, to, tag, show)
 	clear()
@@ -94,6 +99,28 @@ func (a *app) push(ctx context.Context, cfg pushConfig, tag string) error {
 	}
 	fmt.Fprintf(a.stdout, "pushed %s of %s: %s\n", tag, owner, digest)
 	return nil
+}
+
+// destination is the registry that the broadcaster told of. One with TLS wants
+// a certificate, also of those who reach the broadcaster by its socket.
+func (a *app) destination(registry, owner string) (images.Destination, error) {
+	endpoint, err := a.findEndpoint()
+	if err != nil {
+		return images.Destination{}, err
+	}
+	to := images.Destination{Registry: wiring.RegistryURL(endpoint, registry), Owner: owner}
+	if strings.HasPrefix(to.Registry, "https://") {
+		store, err := a.certificate()
+		if err != nil {
+			return to, err
+		}
+		id := store.Identity()
+		if err := placement.MayTouch(id.Role, id.Name, owner); err != nil {
+			return to, err
+		}
+		to.Client = wiring.NewImageTransport(store)
+	}
+	return to, nil
 }
 
 func (a *app) pushTo(ctx context.Context, cfg pushConfig, to images.Destination, tag string, show images.Progress) (digest string, err error) {

@@ -16,6 +16,8 @@ type app struct {
 	stdout, stderr io.Writer
 
 	endpoint string
+	tlsDir   string
+	insecure bool
 	owner    string
 	json     bool
 }
@@ -49,13 +51,15 @@ Exit codes: 0 wanted state reached, 1 failure, 2 usage or invalid file,
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.endpoint, "endpoint", "", "broadcaster, as tcp://HOST:PORT or ipc:///PATH (default: $LONGSHORE_ENDPOINT, else the one on this machine)")
-	flags.StringVar(&a.owner, "owner", "", "owner of the apps meant (default: your login name)")
+	flags.StringVar(&a.endpoint, "endpoint", "", "broadcaster, as tls://HOST:PORT, ipc:///PATH or tcp://HOST:PORT (default: $LONGSHORE_ENDPOINT, else the one on this machine)")
+	flags.StringVar(&a.tlsDir, "tls-dir", "", "your certificate: ca.pem, cert.pem and key.pem (default: $LONGSHORE_TLS_DIR, else longshore in your configuration directory)")
+	flags.BoolVar(&a.insecure, "insecure", false, "speak plain TCP to another machine")
+	flags.StringVar(&a.owner, "owner", "", "owner of the apps meant (default: the name in your certificate, else your login name)")
 	flags.BoolVar(&a.json, "json", false, "print JSON, one object a line")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(cmd.CommandPath()+" --help", "%v", err)
 	})
-	root.AddCommand(a.submit(), a.ps(), a.status(), a.explain(), a.rm(), a.retry(), a.node(), a.image(), a.dev(), a.devJanitor())
+	root.AddCommand(a.submit(), a.ps(), a.status(), a.explain(), a.rm(), a.retry(), a.node(), a.image(), a.ca(), a.dev(), a.devJanitor())
 	wrapArgs(root)
 	return root
 }

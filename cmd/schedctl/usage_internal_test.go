@@ -73,7 +73,7 @@ func TestUnreachable(t *testing.T) {
 		{line: "--endpoint ipc://DIR/nobody ps", code: 5, stderr: "no broadcaster answers at ipc://"},
 		{line: "--endpoint tcp://127.0.0.1:1 node ls", code: 5, stderr: "next: is broadcasterd running there?"},
 		{line: "--endpoint tcp://127.0.0.1:1 submit - --json", code: 5, stderr: "why: "},
-		{line: "--endpoint localhost:7700 ps", code: 2, stderr: "next: write tcp://HOST:PORT or ipc:///PATH"},
+		{line: "--endpoint localhost:7700 ps", code: 2, stderr: "next: write tls://HOST:PORT, ipc:///PATH or tcp://HOST:PORT"},
 	})
 }
 

@@ -19,8 +19,8 @@ import (
 // Options of a [Registry]. The zero value is fit for use.
 type Options struct {
 	// Allow says whether the request may read, or write, repositories of
-	// owner, which is a [RepositoryOwner]. nil: all may read, and write where
-	// owner can be one.
+	// owner, which is a [RepositoryOwner]. nil: all may do both. Whatever it
+	// says, nobody writes where owner cannot be one.
 	Allow func(r *http.Request, owner string, write bool) error
 	// Remote is the way to other registries; nil: straight, or by the proxy
 	// of the environment, but never to loopback or link-local addresses. A
@@ -69,12 +69,7 @@ func OpenRegistry(ctx context.Context, dir string, opts Options) (*Registry, err
 		opts.MaxBlob = 16 << 30
 	}
 	if opts.Allow == nil {
-		opts.Allow = func(_ *http.Request, owner string, write bool) error {
-			if !write {
-				return nil
-			}
-			return checkOwner(owner)
-		}
+		opts.Allow = func(*http.Request, string, bool) error { return nil }
 	}
 	want := v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
 	if opts.Platform != "" {
@@ -117,7 +112,11 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		welcome(w)
 		return
 	}
-	if err := r.opts.Allow(req, t.owner, !isRead(req)); err != nil {
+	err = r.opts.Allow(req, t.owner, !isRead(req))
+	if err == nil && !isRead(req) {
+		err = checkOwner(t.owner)
+	}
+	if err != nil {
 		refuse(w, http.StatusForbidden, "DENIED", err.Error())
 		return
 	}

@@ -16,16 +16,24 @@ import (
 	"longshore/internal/dockerd"
 	"longshore/internal/hostnet"
 	"longshore/internal/images"
+	"longshore/internal/placement"
 	"longshore/rpc"
 )
 
 // RunAgent runs the node's agent until ctx ends; daemons and containers stay
 // up. ready is called once it serves its socket.
 func (c *NodeConfig) RunAgent(ctx context.Context, ready func()) error {
+	own := *c // its certificate is not the other process's
+	c = &own
 	capacity, err := c.capacity(ctx)
 	if err != nil {
 		return err
 	}
+	release, err := c.open(placement.RoleAgent)
+	if err != nil {
+		return err
+	}
+	defer release()
 	cluster, err := c.cluster(ctx)
 	if err != nil {
 		return unlessEnded(ctx, err)
@@ -44,7 +52,7 @@ func (c *NodeConfig) RunAgent(ctx context.Context, ready func()) error {
 		return fmt.Errorf("listen for the node's own image pulls: %w", err)
 	}
 	defer shelf.Close()
-	mirror, err := images.NewMirror("", filepath.Join(c.StateDir, "images"), images.MirrorOptions{Logger: c.Logger})
+	mirror, err := images.NewMirror("", filepath.Join(c.StateDir, "images"), images.MirrorOptions{Logger: c.Logger, Client: c.client()})
 	if err != nil {
 		return err
 	}
@@ -54,7 +62,7 @@ func (c *NodeConfig) RunAgent(ctx context.Context, ready func()) error {
 		return fmt.Errorf("read the node's networks: %w", err)
 	}
 	host := dockerd.New(c.dockerd(cluster, shelf.Addr().String()), network{nets})
-	transport := rpc.ZMQ(rpc.ZMQOptions{Logger: c.Logger})
+	transport := c.transport(c.Logger)
 	remote := agent.NewRemote(transport, c.Broadcaster, rpc.Config{Logger: c.Logger, Rand: newRand(), Allow: nodeGrants().allow})
 	a, err := agent.New(agent.Config{
 		Node: c.Node, Address: c.Address.String(), Labels: c.labels(), Cluster: cluster,
@@ -73,8 +81,9 @@ func (c *NodeConfig) RunAgent(ctx context.Context, ready func()) error {
 
 	below := []func(context.Context) error{
 		host.Run, nets.Run,
-		func(ctx context.Context) error { return serveHTTP(ctx, shelf, mirror) },
+		func(ctx context.Context) error { return serveHTTP(ctx, shelf, mirror, c.Logger) },
 		func(ctx context.Context) error { return c.findRegistry(ctx, mirror) },
+		func(ctx context.Context) error { return c.renew(ctx, askRenewal(transport, c.Broadcaster)) },
 	}
 	above := []func(context.Context) error{
 		func(ctx context.Context) error { return remote.Run(ctx, a, a.Methods()) },
@@ -116,13 +125,13 @@ func (c *NodeConfig) findRegistry(ctx context.Context, mirror *images.Mirror) er
 	if err != nil {
 		return err
 	}
-	return mirror.Use(info.Registry)
+	return mirror.Use(RegistryURL(c.Broadcaster, info.Registry))
 }
 
 // listenLocal makes a socket of the node, for people and scripts on it.
 func (c *NodeConfig) listenLocal(ctx context.Context, t rpc.Transport, socket string) (rpc.Listener, error) {
-	if err := os.MkdirAll(c.RunDir, 0o755); err != nil {
-		return nil, fmt.Errorf("make the run directory: %w", err)
+	if err := makeRunDir(c.RunDir); err != nil {
+		return nil, err
 	}
 	l, err := t.Listen(ctx, "ipc://"+filepath.Join(c.RunDir, socket))
 	if err != nil {

@@ -36,6 +36,8 @@ func broadcasterGrants() grants {
 		"registry":    all,
 		"info":        all,
 
+		"certificate_renew": all, // of whoever shows it
+
 		"register": agent,
 		"bind":     agent,
 		"failed":   agent,

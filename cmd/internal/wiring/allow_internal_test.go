@@ -21,7 +21,7 @@ func TestEveryMethodHasALine(t *testing.T) {
 		table  grants
 		served []rpc.Methods
 	}{
-		"broadcasterd": {broadcasterGrants(), []rpc.Methods{caster.ClientMethods(), caster.NodeMethods(), (*hostinfo.Collector)(nil).Methods()}},
+		"broadcasterd": {broadcasterGrants(), []rpc.Methods{caster.ClientMethods(), caster.NodeMethods(), (*hostinfo.Collector)(nil).Methods(), issuer{}.methods()}},
 		"a node":       {nodeGrants(), []rpc.Methods{(*agent.Agent)(nil).Methods(), (*hostinfo.Watcher)(nil).Methods()}},
 	} {
 		served := rpc.Methods{}

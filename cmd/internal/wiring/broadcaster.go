@@ -17,6 +17,7 @@ import (
 	"longshore/broadcaster"
 	"longshore/hostinfo"
 	"longshore/internal/images"
+	"longshore/internal/placement"
 	"longshore/retryq"
 	"longshore/retryq/boltstore"
 	"longshore/retryq/memstore"
@@ -25,9 +26,12 @@ import (
 
 // BroadcasterConfig says where a broadcaster lives and listens.
 type BroadcasterConfig struct {
+	Security
 	DataDir   string   // durable: the ledger and the images
-	Listen    []string // addresses of nodes and clients, "tcp://127.0.0.1:7700", "ipc:///run/longshore/broadcaster.sock"
-	Registry  string   // host:port of the image registry; loopback until the links have TLS
+	RunDir    string   // of its unix sockets, made and locked; "": the caller sees to that
+	CADir     string   // the authority, if it is to renew certificates here
+	Listen    []string // addresses of nodes and clients, "tls://0.0.0.0:7700", "ipc:///run/longshore/broadcaster.sock"
+	Registry  string   // host:port of the image registry; without TLS on loopback
 	Ephemeral bool     // keep the ledger in memory: a restart forgets all
 	// NewGeneration is the operator's word that the ledger was restored or
 	// rebuilt: what the nodes run then decides.
@@ -38,7 +42,7 @@ type BroadcasterConfig struct {
 // Addresses is where a broadcaster that is ready listens.
 type Addresses struct {
 	Listen   []string // in the order of the configuration, with real ports
-	Registry string   // "http://host:port"
+	Registry string   // "http://host:port", "https://host:port", or "https://:port" of every address
 	Cluster  string   // the ledger's ID
 }
 
@@ -47,25 +51,53 @@ func (c BroadcasterConfig) Run(ctx context.Context, ready func(Addresses)) (err 
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
+	release, err := c.hold()
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := c.Open(placement.RoleBroadcaster, c.Logger); err != nil {
+		return err
+	}
 	store, err := c.openStore()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	ledger, err := retryq.Open(ctx, retryq.Config{Store: store, NewGeneration: c.NewGeneration, Logger: c.Logger, Rand: newRand()})
+	ledger, err := retryq.Open(ctx, retryq.Config{Store: store, Cluster: c.clusterID(), NewGeneration: c.NewGeneration, Logger: c.Logger, Rand: newRand()})
 	if err != nil {
 		return fmt.Errorf("open the ledger: %w", err)
 	}
-	registry, err := images.OpenRegistry(ctx, filepath.Join(c.DataDir, "images"), images.Options{Logger: c.Logger})
+	registry, err := images.OpenRegistry(ctx, filepath.Join(c.DataDir, "images"), images.Options{Logger: c.Logger, Allow: mayUseImages(c.store)})
 	if err != nil {
 		return fmt.Errorf("open the image registry: %w", err)
 	}
-	shelf, err := listenHTTP(ctx, c.Registry)
-	if err != nil {
-		return fmt.Errorf("listen for images: %w", err)
+	return c.run(ctx, ledger, registry, ready)
+}
+
+// hold makes sure that no other broadcaster works in the same directories.
+func (c BroadcasterConfig) hold() (release func(), err error) {
+	data, err := hold(filepath.Join(c.DataDir, "lock"))
+	if err != nil || c.RunDir == "" {
+		return data, err
 	}
-	defer shelf.Close()
-	return c.run(ctx, ledger, registry, shelf, ready)
+	if err = makeRunDir(c.RunDir); err == nil {
+		var run func()
+		if run, err = hold(filepath.Join(c.RunDir, "broadcaster.lock")); err == nil {
+			return func() { run(); data() }, nil
+		}
+	}
+	data()
+	return nil, err
+}
+
+// clusterID is the cluster that the certificate is of: the ledger must be of
+// the same, and a new one becomes it. Without a certificate the ledger says.
+func (c BroadcasterConfig) clusterID() string {
+	if c.store == nil {
+		return ""
+	}
+	return c.store.Identity().Cluster
 }
 
 func (c BroadcasterConfig) openStore() (retryq.Store, error) {
@@ -80,7 +112,17 @@ func (c BroadcasterConfig) openStore() (retryq.Store, error) {
 }
 
 // run joins ledger, collector, sweeper and broadcaster, and serves them.
-func (c BroadcasterConfig) run(ctx context.Context, ledger *retryq.Ledger, registry *images.Registry, shelf net.Listener, ready func(Addresses)) error {
+func (c BroadcasterConfig) run(ctx context.Context, ledger *retryq.Ledger, registry *images.Registry, ready func(Addresses)) error {
+	shelf, told, err := listenImages(ctx, c.Registry, c.store)
+	if err != nil {
+		return fmt.Errorf("listen for images: %w", err)
+	}
+	defer shelf.Close()
+	key, err := authority(c.CADir)
+	if err != nil {
+		return err
+	}
+	certificates := issuer{authority: key, logger: c.Logger}
 	agents := broadcaster.NewAgents(c.Logger)
 	collector, err := hostinfo.NewCollector(hostinfo.CollectorConfig{Cluster: ledger.Cluster(), Logger: c.Logger}, ledger, agents)
 	if err != nil {
@@ -90,7 +132,7 @@ func (c BroadcasterConfig) run(ctx context.Context, ledger *retryq.Ledger, regis
 	if err != nil {
 		return err
 	}
-	addresses := Addresses{Registry: "http://" + shelf.Addr().String(), Cluster: ledger.Cluster()}
+	addresses := Addresses{Registry: told, Cluster: ledger.Cluster()}
 	caster, err := broadcaster.New(broadcaster.Config{Registry: addresses.Registry, Logger: c.Logger, Rand: newRand()}, broadcaster.Deps{
 		Queue: ledger, Apps: ledger, Records: ledger, View: collector, Images: resolver{registry}, Agents: agents,
 	})
@@ -98,12 +140,12 @@ func (c BroadcasterConfig) run(ctx context.Context, ledger *retryq.Ledger, regis
 		return err
 	}
 	methods := rpc.Methods{}
-	for _, table := range []rpc.Methods{caster.ClientMethods(), caster.NodeMethods(), collector.Methods()} {
+	for _, table := range []rpc.Methods{caster.ClientMethods(), caster.NodeMethods(), collector.Methods(), certificates.methods()} {
 		maps.Copy(methods, table)
 	}
 
 	g, ctx := errgroup.WithContext(ctx)
-	transport := rpc.ZMQ(rpc.ZMQOptions{Logger: c.Logger})
+	transport := c.transport(c.Logger)
 	for _, addr := range c.Listen {
 		l, err := transport.Listen(ctx, addr)
 		if err != nil {
@@ -119,26 +161,18 @@ func (c BroadcasterConfig) run(ctx context.Context, ledger *retryq.Ledger, regis
 	g.Go(func() error { return collector.Run(ctx) })
 	g.Go(func() error { return sweeper.Run(ctx) })
 	g.Go(func() error { return caster.Run(ctx) })
-	g.Go(func() error { return serveHTTP(ctx, shelf, registry) })
+	g.Go(func() error { return serveHTTP(ctx, shelf, registry, c.Logger) })
+	g.Go(func() error { return c.renew(ctx, certificates.renewOwn(c.store)) })
 	ready(addresses)
 	return unlessEnded(ctx, g.Wait())
 }
 
-// listenHTTP refuses addresses that others could reach.
-func listenHTTP(ctx context.Context, addr string) (net.Listener, error) {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, err
-	}
-	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return nil, fmt.Errorf("%s is not a loopback address, and image transfers have no TLS yet", addr)
-	}
-	return new(net.ListenConfig).Listen(ctx, "tcp", addr)
-}
-
 // serveHTTP serves until ctx ends, then gives requests in flight a second.
-func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, logger *slog.Logger) error {
+	server := &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug), // of strangers
+	}
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)

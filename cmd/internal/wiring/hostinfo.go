@@ -7,16 +7,24 @@ import (
 
 	"longshore/hostinfo"
 	"longshore/internal/dockerd"
+	"longshore/internal/placement"
 	"longshore/rpc"
 )
 
 // RunHostinfo runs the node's hostinfo until ctx ends. ready is called once it
 // serves its socket.
 func (c *NodeConfig) RunHostinfo(ctx context.Context, ready func()) error {
+	own := *c // its certificate is not the other process's
+	c = &own
 	capacity, err := c.capacity(ctx)
 	if err != nil {
 		return err
 	}
+	release, err := c.open(placement.RoleHostinfo)
+	if err != nil {
+		return err
+	}
+	defer release()
 	cluster, err := c.cluster(ctx)
 	if err != nil {
 		return unlessEnded(ctx, err)
@@ -27,7 +35,7 @@ func (c *NodeConfig) RunHostinfo(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
-	transport := rpc.ZMQ(rpc.ZMQOptions{Logger: c.Logger})
+	transport := c.transport(c.Logger)
 	local, err := c.listenLocal(ctx, transport, "hostinfo.sock")
 	if err != nil {
 		return err
@@ -37,6 +45,7 @@ func (c *NodeConfig) RunHostinfo(ctx context.Context, ready func()) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return watcher.Run(ctx) })
 	g.Go(func() error { return rpc.Keep(ctx, transport, c.Broadcaster, link, watcher.Up) })
+	g.Go(func() error { return c.renew(ctx, askRenewal(transport, c.Broadcaster)) })
 	g.Go(func() error { return c.serveLocal(ctx, local, watcher.Methods()) })
 	ready()
 	return unlessEnded(ctx, g.Wait())

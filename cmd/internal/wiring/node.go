@@ -21,6 +21,7 @@ import (
 	"longshore/broadcaster"
 	"longshore/hostinfo"
 	"longshore/internal/dockerd"
+	"longshore/internal/pki"
 	"longshore/internal/placement"
 	"longshore/rpc"
 )
@@ -28,6 +29,7 @@ import (
 // NodeConfig says what a node is; its agent and its hostinfo are given the
 // same.
 type NodeConfig struct {
+	Security
 	Node        placement.NodeID
 	Address     netip.Addr          // where its published ports listen
 	Broadcaster string              // address to dial
@@ -58,18 +60,16 @@ func DefineNode(run func(c *NodeConfig, ctx context.Context, ready func()) error
 
 // Flags defines the command line of agentd and hostinfod.
 func (c *NodeConfig) Flags(fs *flag.FlagSet) {
-	hostname, _ := os.Hostname() // a name that is no host's is refused later
-	short, _, _ := strings.Cut(hostname, ".")
-	fs.Func("node", "name of this node (default: the host's name)", func(s string) error {
+	c.Security.Flags(fs)
+	fs.Func("node", "name of this node (default: the one in the certificate, else the host's name)", func(s string) error {
 		c.Node = placement.NodeID(s)
 		return placement.CheckName("node", s)
 	})
-	c.Node = placement.NodeID(short)
 	fs.Func("address", "this node's IP address, where published ports listen (default: the one that leads to the default route)", func(s string) (err error) {
 		c.Address, err = netip.ParseAddr(s)
 		return err
 	})
-	fs.StringVar(&c.Broadcaster, "broadcaster", "tcp://127.0.0.1:7700", "address of the broadcaster")
+	fs.StringVar(&c.Broadcaster, "broadcaster", "", "address of the broadcaster (default: tls://127.0.0.1:7700 with --tls-dir, else tcp://127.0.0.1:7700)")
 	fs.StringVar(&c.StateDir, "state-dir", "/var/lib/longshore/node", "durable state")
 	fs.StringVar(&c.RunDir, "run-dir", "/run/longshore/node", "sockets and what a reboot may forget (tmpfs)")
 	fs.StringVar(&c.Redis, "redis", "", "Redis for the lock, such as redis://:secret@host:6379 or unix:///run/redis.sock (default: none; placing is slower, and as safe)")
@@ -92,8 +92,14 @@ func (c *NodeConfig) Flags(fs *flag.FlagSet) {
 
 // Complete fills in what was left out, and says what cannot be.
 func (c *NodeConfig) Complete(ctx context.Context) error {
-	if c.Node == "" {
-		return &placement.Error{Kind: placement.KindInvalid, What: "the node has no name", Next: "give --node"}
+	if err := c.completeName(); err != nil {
+		return err
+	}
+	if c.Broadcaster == "" {
+		c.Broadcaster = "tcp://127.0.0.1:7700"
+		if c.TLSDir != "" {
+			c.Broadcaster = "tls://127.0.0.1:7700"
+		}
 	}
 	if !c.Address.IsValid() {
 		address, err := defaultAddress(ctx)
@@ -103,6 +109,55 @@ func (c *NodeConfig) Complete(ctx context.Context) error {
 		c.Address = address
 	}
 	return nil
+}
+
+// completeName takes the node's name from the certificate, or from the host.
+func (c *NodeConfig) completeName() error {
+	if c.Node == "" && c.TLSDir != "" {
+		store, err := pki.Open(c.TLSDir)
+		if err != nil {
+			return err
+		}
+		c.Node = placement.NodeID(store.Identity().Name)
+	}
+	if c.Node == "" {
+		hostname, _ := os.Hostname() // no name is refused just below
+		short, _, _ := strings.Cut(hostname, ".")
+		c.Node = placement.NodeID(short)
+	}
+	if err := placement.CheckName("node", string(c.Node)); err != nil {
+		return &placement.Error{Kind: placement.KindInvalid, What: "the node has no name", Why: err.Error(), Next: "give --node"}
+	}
+	return nil
+}
+
+// open reads the certificate, which must be the node's in that role, and makes
+// sure that no other process plays it here.
+func (c *NodeConfig) open(role string) (release func(), err error) {
+	if err := c.Security.Open(role, c.Logger); err != nil {
+		return nil, err
+	}
+	if c.store != nil && c.store.Identity().Name != string(c.Node) {
+		return nil, &placement.Error{
+			Kind: placement.KindInvalid, What: fmt.Sprintf("the certificate in %s is that of %s, and the node is %s", c.TLSDir, c.store.Identity(), c.Node),
+			Next: fmt.Sprintf("leave --node out, or schedctl ca issue %s/%s --out DIR", role, c.Node),
+		}
+	}
+	for _, dir := range []string{c.StateDir, c.RunDir} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	state, err := hold(filepath.Join(c.StateDir, role+".lock"))
+	if err != nil {
+		return nil, err
+	}
+	run, err := hold(filepath.Join(c.RunDir, role+".lock"))
+	if err != nil {
+		state()
+		return nil, err
+	}
+	return func() { run(); state() }, nil
 }
 
 // defaultAddress is the address of this machine that leads outside. It sends
@@ -163,8 +218,21 @@ func (c *NodeConfig) labels() map[string]string {
 // none yet asks the broadcaster until it answers.
 func (c *NodeConfig) cluster(ctx context.Context) (string, error) {
 	id, err := agent.Pinned(c.StateDir)
-	if id != "" || err != nil {
-		return id, err
+	if err != nil {
+		return "", err
+	}
+	if c.store != nil {
+		of := c.store.Identity().Cluster
+		if id != "" && id != of {
+			return "", &placement.Error{
+				Kind: placement.KindRefused, What: fmt.Sprintf("the certificate in %s is of cluster %s, and this node serves %s", c.TLSDir, of, id),
+				Next: "issue one of its own cluster, or clear " + c.StateDir + " to move the node",
+			}
+		}
+		return of, nil
+	}
+	if id != "" {
+		return id, nil
 	}
 	info, err := c.ask(ctx)
 	return info.Cluster, err
@@ -175,7 +243,7 @@ func (c *NodeConfig) ask(ctx context.Context) (broadcaster.Info, error) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if info, err := askOnce(ctx, c.Broadcaster); err == nil {
+		if info, err := c.askOnce(ctx); err == nil {
 			return info, nil
 		}
 		select {
@@ -186,10 +254,10 @@ func (c *NodeConfig) ask(ctx context.Context) (broadcaster.Info, error) {
 	}
 }
 
-func askOnce(ctx context.Context, addr string) (info broadcaster.Info, err error) {
+func (c *NodeConfig) askOnce(ctx context.Context) (info broadcaster.Info, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	link, err := rpc.Dial(ctx, rpc.ZMQ(rpc.ZMQOptions{}), addr, rpc.Config{})
+	link, err := rpc.Dial(ctx, c.transport(c.Logger), c.Broadcaster, rpc.Config{})
 	if err != nil {
 		return info, err
 	}

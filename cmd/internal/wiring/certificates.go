@@ -1,0 +1,150 @@
+package wiring
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"longshore/internal/images"
+	"longshore/internal/pki"
+	"longshore/internal/placement"
+	"longshore/rpc"
+)
+
+// issuer renews certificates for those who show theirs.
+type issuer struct {
+	authority *pki.Authority // nil: its key is not here
+	logger    *slog.Logger
+}
+
+func (i issuer) methods() rpc.Methods {
+	return rpc.Methods{
+		"certificate_renew": rpc.Nullary("Sign the certificate that the caller shows once more, for the same key; answers it as PEM.", i.renew),
+	}
+}
+
+// renew signs what the caller has proven to own: nobody can ask for another's.
+func (i issuer) renew(_ context.Context, c *rpc.Call) (string, error) {
+	if c.Peer.Certificate == nil {
+		return "", &placement.Error{Kind: placement.KindInvalid, What: "there is no certificate to renew", Why: "this link has none", Next: "call it on a tls:// address"}
+	}
+	if i.authority == nil {
+		return "", &placement.Error{
+			Kind: placement.KindUnavailable, What: fmt.Sprintf("the certificate of %s/%s cannot be renewed here", c.Peer.Role, c.Peer.Subject),
+			Why:  "this broadcaster has no authority's key (--ca-dir)",
+			Next: "schedctl ca renew DIR, where the key is",
+		}
+	}
+	cert, err := i.authority.Renew(c.Peer.Certificate)
+	if err != nil {
+		return "", err
+	}
+	i.logger.Info("renewed a certificate", "identity", c.Peer.Role+"/"+c.Peer.Subject)
+	return string(cert), nil
+}
+
+// renewOwn is how the broadcaster itself gets a new one.
+func (i issuer) renewOwn(store *pki.Store) func(context.Context) ([]byte, error) {
+	return func(context.Context) ([]byte, error) {
+		if i.authority == nil {
+			return nil, fmt.Errorf("this broadcaster has no authority's key (--ca-dir)")
+		}
+		return i.authority.Renew(store.Leaf())
+	}
+}
+
+// askRenewal has the broadcaster at addr renew our certificate.
+func askRenewal(t rpc.Transport, addr string) func(context.Context) ([]byte, error) {
+	return func(ctx context.Context) ([]byte, error) {
+		link, err := rpc.Dial(ctx, t, addr, rpc.Config{})
+		if err != nil {
+			return nil, err
+		}
+		defer link.Close()
+		var cert string
+		err = link.Call(ctx, "certificate_renew", &cert)
+		return []byte(cert), err
+	}
+}
+
+// dialTLS connects to the broadcaster's registry with our certificate.
+func dialTLS(store *pki.Store) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conf, err := store.Config()
+		if err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: 5 * time.Second}, Config: conf}
+		return dialer.DialContext(ctx, network, addr)
+	}
+}
+
+// listenImages listens for image transfers: with the certificate of the store
+// anywhere, without one on the loopback alone. It returns the address to tell,
+// without a host if it listens on every one.
+func listenImages(ctx context.Context, addr string, store *pki.Store) (net.Listener, string, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, "", err
+	}
+	ip := net.ParseIP(host)
+	if store == nil && (ip == nil || !ip.IsLoopback()) {
+		return nil, "", &placement.Error{
+			Kind: placement.KindInvalid, What: addr + " is not a loopback address",
+			Why: "images go in clear only on loopback", Next: "give --tls-dir, or a --registry on 127.0.0.1",
+		}
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, "", err
+	}
+	if store == nil {
+		return l, "http://" + l.Addr().String(), nil
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		return nil, "", err
+	}
+	if ip != nil && ip.IsUnspecified() {
+		host = ""
+	}
+	conf := &tls.Config{
+		MinVersion:         tls.VersionTLS13,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return store.Config() },
+	}
+	return tls.NewListener(l, conf), "https://" + net.JoinHostPort(host, port), nil
+}
+
+// mayUseImages tells what a caller of the registry may do: nodes read all,
+// users read and write their own, operators everything. Without TLS it is one
+// of this machine, who may do all.
+func mayUseImages(store *pki.Store) func(r *http.Request, owner string, write bool) error {
+	if store == nil {
+		return nil
+	}
+	return func(r *http.Request, owner string, write bool) error {
+		if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+			return &placement.Error{Kind: placement.KindRefused, What: "no certificate was shown"}
+		}
+		role, name, err := store.Subject(r.TLS.PeerCertificates[0])
+		if err != nil {
+			return err
+		}
+		switch role {
+		case placement.RoleOperator:
+			return nil
+		case placement.RoleUser:
+			return placement.MayTouch(role, images.RepositoryOwner(name), owner)
+		}
+		if write {
+			return &placement.Error{Kind: placement.KindRefused, What: fmt.Sprintf("%s/%s may not push images", role, name)}
+		}
+		return nil
+	}
+}
