@@ -77,6 +77,7 @@ type Config struct {
 type Deps struct {
 	Queue   Queue
 	Apps    Apps
+	Wishes  Wishes
 	Records Records
 	View    View
 	Images  Images
@@ -114,7 +115,7 @@ type stopKey struct {
 
 // New checks that nothing is missing.
 func New(cfg Config, deps Deps) (*Broadcaster, error) {
-	if cfg.Rand == nil || cfg.Logger == nil || deps.Queue == nil || deps.Apps == nil || deps.Records == nil ||
+	if cfg.Rand == nil || cfg.Logger == nil || deps.Queue == nil || deps.Apps == nil || deps.Wishes == nil || deps.Records == nil ||
 		deps.View == nil || deps.Images == nil || deps.Agents == nil {
 		return nil, errors.New("broadcaster: a part is missing")
 	}
@@ -168,7 +169,11 @@ func (b *Broadcaster) offerOne(ctx context.Context, try placement.Try) placement
 		pause(ctx, viewRetry)
 		return placement.Outcome{}
 	}
-	nodes, ignored := Eligible(all, try.Request)
+	asked := try.Request
+	if try.Node != "" {
+		asked.Node = try.Node
+	}
+	nodes, ignored := Eligible(all, asked)
 	offer := placement.Offer{
 		Mark: try.Mark, Cluster: b.deps.Records.Cluster(), ID: try.ID, Epoch: try.Epoch,
 		Request: try.Request, Valid: offerValid, Lockless: try.Lockless || b.locksGone(),

@@ -27,6 +27,7 @@ func (b *Broadcaster) NodeMethods() rpc.Methods {
 				}
 				return nil, b.deps.Records.Failed(ctx, f)
 			}),
+		"wish": rpc.Unary("Have the ledger carry out what somebody wishes on this node: stop, start, destroy, create, drain.", "wish", b.wish),
 		"progress": rpc.Unary("Say how far the work on an offer is, or that it was given up.", "progress",
 			func(_ context.Context, c *rpc.Call, p placement.Progress) (any, error) {
 				if err := b.speaks(c, p.Cluster, p.Node); err != nil {

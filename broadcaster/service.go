@@ -21,6 +21,12 @@ type Info struct {
 
 // ClientMethods is what schedctl and scripts call.
 func (b *Broadcaster) ClientMethods() rpc.Methods {
+	methods := b.appMethods()
+	maps.Copy(methods, b.wishMethods())
+	return methods
+}
+
+func (b *Broadcaster) appMethods() rpc.Methods {
 	return rpc.Methods{
 		"submit": rpc.Unary("Store an app and answer when that is durable; the same app again changes nothing. Tags become digests.", "app",
 			func(ctx context.Context, c *rpc.Call, app placement.App) (placement.Submitted, error) {
@@ -38,7 +44,7 @@ func (b *Broadcaster) ClientMethods() rpc.Methods {
 				}
 				return b.deps.Apps.Retry(ctx, f)
 			}),
-		"statuses": rpc.Unary("List placements by replica and life.", "filter",
+		"status": rpc.Unary("List the placements that the filter chooses: what stands where, and why not.", "filter",
 			func(ctx context.Context, c *rpc.Call, f placement.Filter) ([]placement.Status, error) {
 				f, err := narrow(c, f)
 				if err != nil {
@@ -56,7 +62,7 @@ func (b *Broadcaster) ClientMethods() rpc.Methods {
 				}
 				return b.deps.Apps.Explain(ctx, r)
 			}),
-		"watch": rpc.Streaming("Stream placements: a snapshot, an event with synced, then every change.", "filter",
+		"events": rpc.Streaming("Stream placements: a snapshot, an event with synced, then every change.", "filter",
 			func(ctx context.Context, c *rpc.Call, f placement.Filter, send func(any) error) error {
 				f, err := narrow(c, f)
 				if err != nil {
@@ -77,7 +83,7 @@ func (b *Broadcaster) ClientMethods() rpc.Methods {
 }
 
 func (b *Broadcaster) remove(ctx context.Context, c *rpc.Call, f placement.Filter) ([]placement.Replica, error) {
-	if f.Owner == "" || f.App == "" || f.Replica != "" || f.Node != "" {
+	if f.Owner == "" || f.App == "" || f.Service != "" || f.Replica != "" || f.Node != "" {
 		return nil, invalid("cannot remove this", "remove ends one whole app, named by owner and app and nothing else", "give both names")
 	}
 	f, err := narrow(c, f)

@@ -247,10 +247,10 @@ func TestClientMethods(t *testing.T) {
 		}
 		wantKind(t, c.Call(ctx, "retry", nil, placement.Filter{Replica: "alice/shop"}), placement.KindInvalid)
 		var statuses []placement.Status
-		if err := c.Call(ctx, "statuses", &statuses, placement.Filter{Owner: "bob"}); err != nil || statuses[0].Replica != "bob/shop/web/1" {
+		if err := c.Call(ctx, "status", &statuses, placement.Filter{Owner: "bob"}); err != nil || statuses[0].Replica != "bob/shop/web/1" {
 			t.Errorf("statuses: %v, %v", statuses, err)
 		}
-		wantKind(t, c.Call(ctx, "statuses", nil, placement.Filter{App: "*"}), placement.KindInvalid)
+		wantKind(t, c.Call(ctx, "status", nil, placement.Filter{App: "*"}), placement.KindInvalid)
 		var status placement.Status
 		if err := c.Call(ctx, "explain", &status, placement.Replica("alice/shop/web/3")); err != nil || placement.Why(status) != "2 of 2 nodes: cpu" {
 			t.Errorf("explain: %+v, %v", status, err)
@@ -271,7 +271,7 @@ func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, nil, plainImages)
 		c := w.dial("client", nil)
-		s, err := c.Stream(t.Context(), "watch", placement.Filter{Owner: "alice"})
+		s, err := c.Stream(t.Context(), "events", placement.Filter{Owner: "alice"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -282,7 +282,7 @@ func TestWatch(t *testing.T) {
 			}
 		}
 		s.Close()
-		bad, err := c.Stream(t.Context(), "watch", placement.Filter{Owner: "a/b"})
+		bad, err := c.Stream(t.Context(), "events", placement.Filter{Owner: "a/b"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -323,7 +323,7 @@ func TestMethodsAreDocumented(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, nil, plainImages)
 		client, node := w.b.ClientMethods(), w.b.NodeMethods()
-		for _, name := range []string{"submit", "remove", "retry", "statuses", "explain", "watch", "nodes", "node_change", "registry", "info"} {
+		for _, name := range []string{"submit", "remove", "retry", "status", "explain", "events", "nodes", "node_change", "registry", "info"} {
 			if client[name].Doc == "" {
 				t.Errorf("%s has no documentation", name)
 			}

@@ -28,23 +28,32 @@ type resolved struct {
 // submit asks anew what its tags mean: so a newer image is rolled out by
 // submitting the same file again.
 func (b *Broadcaster) submit(ctx context.Context, app placement.App) (placement.Submitted, error) {
-	app, err := Normalize(app)
+	app, err := b.prepare(ctx, app)
 	if err != nil {
 		return placement.Submitted{}, err
 	}
+	return b.deps.Apps.Submit(ctx, app)
+}
+
+// prepare makes an app what can be stored, or says why not.
+func (b *Broadcaster) prepare(ctx context.Context, app placement.App) (placement.App, error) {
+	app, err := Normalize(app)
+	if err != nil {
+		return app, err
+	}
 	images, err := b.resolve(ctx, app)
 	if err != nil {
-		return placement.Submitted{}, err
+		return app, err
 	}
 	for i := range app.Services {
 		r := &app.Services[i].Request
 		got := images[r.Image]
 		r.Image = got.image
 		if err := addListen(r, "service "+app.Services[i].Name, got.listen); err != nil {
-			return placement.Submitted{}, err
+			return app, err
 		}
 	}
-	return b.deps.Apps.Submit(ctx, app)
+	return app, nil
 }
 
 // resolve asks for all distinct images of an app side by side.

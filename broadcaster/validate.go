@@ -295,7 +295,7 @@ func normalizeRules(r *placement.Request, where string) error {
 
 // checkFilter refuses names that cannot match anything.
 func checkFilter(f placement.Filter) error {
-	for _, n := range []struct{ what, name string }{{"owner", f.Owner}, {"app", f.App}, {"node", string(f.Node)}} {
+	for _, n := range []struct{ what, name string }{{"owner", f.Owner}, {"app", f.App}, {"service", f.Service}, {"node", string(f.Node)}} {
 		if n.name == "" {
 			continue
 		}

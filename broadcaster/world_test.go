@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -192,17 +193,18 @@ func after(d time.Duration, a agent) agent {
 type world struct {
 	t         *testing.T
 	ledger    *ledger
+	wishes    *wishes
 	transport *rpc.MemoryTransport
 	b         *broadcaster.Broadcaster
 }
 
 func start(t *testing.T, nodes view, resolve images) *world {
 	t.Helper()
-	w := &world{t: t, ledger: newLedger(), transport: rpc.Memory()}
+	w := &world{t: t, ledger: newLedger(), wishes: &wishes{}, transport: rpc.Memory()}
 	logger := slog.New(slog.DiscardHandler)
 	var err error
 	w.b, err = broadcaster.New(broadcaster.Config{Registry: "http://r", Rand: rng(1), Logger: logger}, broadcaster.Deps{
-		Queue: w.ledger, Apps: w.ledger, Records: w.ledger, View: nodes, Images: resolve, Agents: broadcaster.NewAgents(logger),
+		Queue: w.ledger, Apps: w.ledger, Wishes: w.wishes, Records: w.ledger, View: nodes, Images: resolve, Agents: broadcaster.NewAgents(logger),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -283,4 +285,55 @@ func (w *world) settled(id placement.ID) settled {
 			w.t.Fatalf("%s was not settled", id)
 		}
 	}
+}
+
+// wishes remembers what was wished, by verb.
+type wishes struct {
+	mu   sync.Mutex
+	done []string
+}
+
+func (w *wishes) say(parts ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.done = append(w.done, strings.Join(parts, " "))
+}
+
+// last is the newest wish.
+func (w *wishes) last() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.done) == 0 {
+		return ""
+	}
+	return w.done[len(w.done)-1]
+}
+
+func (w *wishes) Stop(_ context.Context, f placement.Filter, by string) ([]placement.Replica, error) {
+	w.say("stop", string(f.Replica), "by", by)
+	return []placement.Replica{f.Replica}, nil
+}
+
+func (w *wishes) Start(_ context.Context, f placement.Filter) ([]placement.Replica, error) {
+	w.say("start", string(f.Replica))
+	return []placement.Replica{f.Replica}, nil
+}
+
+func (w *wishes) Destroy(_ context.Context, f placement.Filter, by string) ([]placement.Replica, error) {
+	w.say("destroy", string(f.Replica), "by", by)
+	return []placement.Replica{f.Replica}, nil
+}
+
+func (w *wishes) Wish(_ context.Context, q placement.Wish) (placement.Wished, error) {
+	w.say(string(q.Node), "wishes", q.Verb, string(q.ID), "for", q.By)
+	return placement.Wished{ID: q.ID, State: placement.Done}, nil
+}
+
+func (w *wishes) SubmitService(_ context.Context, owner, app string, s placement.Service, node placement.NodeID) (placement.Submitted, error) {
+	w.say("submit", owner, app, s.Name, s.Request.Image, "on", string(s.Request.Node), "for", string(node))
+	return placement.Submitted{Owner: owner, App: app}, nil
+}
+
+func (w *wishes) Waiting(_ context.Context, f placement.Filter) ([]placement.Status, error) {
+	return []placement.Status{{Replica: placement.NewReplica(f.Owner, "shop", "web", 1), State: placement.Pending}}, nil
 }

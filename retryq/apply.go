@@ -74,7 +74,7 @@ func (l *Ledger) applyReplica(rec rule.Replica, rev uint64) {
 	if r != nil && r.rev >= rev {
 		return
 	}
-	if len(rec.Lives) == 0 {
+	if rec.Empty() {
 		delete(m.replicas, rec.Replica)
 		delete(a.replicas, rec.Replica)
 		return
@@ -107,6 +107,9 @@ func (l *Ledger) applyRecord(rec rule.Record, rev uint64, now time.Time, delay t
 			e.waits(now)
 			l.enqueue(e, now.Add(delay))
 		}
+		if old.State == placement.Done && rec.Home != "" {
+			l.orderAt(rec.Home, rec.ID, old.Epoch, "it is started again") // the ended one that was kept
+		}
 	case placement.Bound:
 		m.queue.drop(rec.ID, true, now)
 		e.starts(now, now.Add(l.cfg.StartTimeout))
@@ -117,7 +120,7 @@ func (l *Ledger) applyRecord(rec rule.Record, rev uint64, now time.Time, delay t
 		m.queue.drop(rec.ID, false, now)
 		l.callBack(e, old)
 		e.ends()
-		if rec.State == placement.Cancelled && old.State != rec.State {
+		if rec.Leaving() && (old.State != rec.State || !old.Leaving()) {
 			l.orderStop(e)
 		}
 	}

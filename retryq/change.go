@@ -67,8 +67,7 @@ func (c *change) bury(rec rule.Record, rev uint64) {
 	c.buried = append(c.buried, rec)
 }
 
-// putReplica writes a replica that was read at rev; one without lives is
-// deleted.
+// putReplica writes a replica that was read at rev; an empty one is deleted.
 func (c *change) putReplica(r rule.Replica, rev uint64) {
 	c.expect[replicaKey(r.Replica)] = rev
 	c.replicas = append(c.replicas, r)
@@ -134,7 +133,7 @@ func (c *change) txn() (Txn, error) {
 		put(tombKey(r.ID), rule.Bury(r))
 	}
 	for _, r := range c.replicas {
-		if len(r.Lives) == 0 {
+		if r.Empty() {
 			t.Delete = append(t.Delete, replicaKey(r.Replica))
 			continue
 		}

@@ -11,7 +11,8 @@
 //	              Retry|  | +---- Report: absent, Failed, Lose, start timeout
 //	                   |  +------ adopted again: Report, Bind of what was given up
 //	                 DEAD
-//	any --- Remove, update, scale-down ---> CANCELLED --- proven gone ---> tombstone
+//	any --- Remove, update, scale-down, Destroy ---> CANCELLED --- proven gone ---> tombstone
+//	PENDING, BOUND, RUNNING, DEAD --- Stop ---> DONE --- Start ---> PENDING, on its node
 //
 // The package rule holds each transition as a pure function. A method of
 // [Ledger] reads records, calls one, commits the result with a compare on every
@@ -20,11 +21,24 @@
 // written behind. One transaction is one write of the [Store] (boltstore,
 // memstore), of at most [MaxOps] changes.
 //
+// # Wishes about one replica
+//
+// The last word counts, and it lasts until the next one about the same thing.
+// Stop makes a placement DONE ("stopped by"): its copy is stopped and removed,
+// its room and HA slot are free when that is proven gone or its node is away.
+// Start lets it wait again, for the node where it was alone, as long as that is
+// neither lost, given up nor draining; Retry lets it wait for any. Destroy
+// cancels it, and a mark in the replica's record keeps the rollout from
+// beginning another life. A submit that changes the service's request replaces
+// what was stopped and lifts the mark: the new life starts. Any other submit,
+// the same again or with another number of replicas, leaves both alone; rm ends
+// both. A copy of what was stopped is never adopted, wherever it turns up.
+//
 // # Keys
 //
 //	m/ledger                cluster ID, generation, starts, hold
 //	a/OWNER/APP             the wish, its revision, removed
-//	r/OWNER/APP/SERVICE/N   lives that are not gone, the wanted one
+//	r/OWNER/APP/SERVICE/N   lives that are not gone, the wanted one; or who destroyed it
 //	p/LIFE/REPLICA          a placement
 //	t/LIFE/REPLICA          the tombstone of one, for 30 days
 //	h/OWNER/TOKEN/DOMAIN    an HA slot: its placements, at most two

@@ -126,7 +126,7 @@ func (l *Ledger) unconfirm(ctx context.Context, id placement.ID, best map[placem
 		}
 		here := slices.ContainsFunc(present[id], func(h placement.Holder) bool { return rec.Bound.Is(h.Node, h.Epoch) })
 		keep, runs := best[id]
-		if here && (!runs || rec.Bound.Is(keep.holder.Node, keep.holder.Epoch) || rec.State == placement.Cancelled) {
+		if here && (!runs || rec.Bound.Is(keep.holder.Node, keep.holder.Epoch) || rec.Leaving()) {
 			return rec, slot, rule.Nothing
 		}
 		return rule.Unconfirmed(rec, slot, listed[rec.Bound.Node], next)

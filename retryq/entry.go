@@ -79,6 +79,9 @@ func (e *entry) class() string {
 	for _, p := range r.Listen {
 		fmt.Fprintf(&b, "\x00l%d", p)
 	}
+	if e.rec.Home != "" {
+		b.WriteString("\x00h" + string(e.rec.Home))
+	}
 	if e.solo {
 		b.WriteString("\x00" + string(e.rec.ID))
 	}
@@ -117,7 +120,7 @@ func (l *Ledger) wakeToken(tok string, now time.Time) {
 	})
 }
 
-// orderStop asks for a cancelled copy to be stopped at once. Its node's reports
+// orderStop asks for a copy that is to leave to be stopped at once. Its node's reports
 // repeat the order as long as the copy is there.
 func (l *Ledger) orderStop(e *entry) {
 	if e.rec.Bound != nil {

@@ -56,7 +56,7 @@ func (l *Ledger) take() (placement.Try, time.Duration, bool) {
 	}
 	e := l.mem.places[w.id]
 	e.phase, e.early = "looking for a node", nil
-	return placement.Try{ID: e.rec.ID, Epoch: e.rec.Epoch, Mark: l.mark(), Request: e.rec.Request, Tries: e.tries, Lockless: e.lockless, Barred: l.mem.barred(e.rec)}, 0, true
+	return placement.Try{ID: e.rec.ID, Epoch: e.rec.Epoch, Mark: l.mark(), Request: e.rec.Request, Tries: e.tries, Lockless: e.lockless, Node: l.home(e), Barred: l.mem.barred(e.rec)}, 0, true
 }
 
 // Settle ends a try. Taken, the placement waits for the bind of the node that
@@ -226,10 +226,13 @@ func (l *Ledger) MoreRoom(node placement.NodeID, free placement.Resources) {
 	defer l.mu.Unlock()
 	l.mem.queue.moreRoom(now, func(w *waiting) bool {
 		e := l.mem.places[w.id]
-		return e != nil && !e.solo && free.Fits(w.size) && (e.rec.Request.Node == "" || e.rec.Request.Node == node)
+		return e != nil && !e.solo && free.Fits(w.size) && onlyOn(e.rec.Request.Node, node) && onlyOn(l.home(e), node)
 	})
 	l.wake()
 }
+
+// onlyOn tells whether what asks for one node, or for any, may be on this one.
+func onlyOn(asked, node placement.NodeID) bool { return asked == "" || asked == node }
 
 // die notes which nodes say that no node can ever run the placement. Two make
 // it DEAD, or one that is alone.

@@ -59,6 +59,9 @@ func (l *Ledger) step(ctx context.Context, c *change, app rule.App, sums []strin
 			replica.Wanted = ""
 		}
 	}
+	if step.Lift || step.Ended != nil {
+		replica.Ended = step.Ended
+	}
 	if step.Begin {
 		service := app.Wish.Services[step.Service]
 		replica = replica.With(life)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"longshore/internal/placement"
@@ -325,6 +326,7 @@ func TestSlowWatcherIsCutOff(t *testing.T) {
 		go func() {
 			ended <- w.l.Watch(t.Context(), placement.Filter{}, func(placement.Event) error { <-go1; return nil })
 		}()
+		synctest.Wait() // it watches
 		w.submit(app(1))
 		try := w.mustNext()
 		for i := range 20_000 {

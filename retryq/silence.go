@@ -34,6 +34,9 @@ func (l *Ledger) loss(ctx context.Context, id placement.ID, why string, apply lo
 			return c, nil
 		}
 		c.put(next, rev)
+		if outcome == rule.Rest {
+			return c, nil
+		}
 		c.after = func(m *memory, _ time.Time) {
 			if e := m.places[id]; e != nil {
 				e.why = why
@@ -57,7 +60,7 @@ func (l *Ledger) buryIn(c *change, rec rule.Record, rev uint64) {
 
 // Lose puts back what a silent node held, or one owner's daemon on it: each
 // placement whose own lost_after has passed, at most s.Max of them now (0: all).
-// CANCELLED ones count as gone. more tells that the same silence ends more than
+// The copies of CANCELLED and stopped ones count as gone. more tells that the same silence ends more than
 // was put back now. The caller asks again as the silence grows.
 func (l *Ledger) Lose(ctx context.Context, s placement.Silence) (lost int, more bool, err error) {
 	ids, more := l.silent(s)
@@ -66,7 +69,7 @@ func (l *Ledger) Lose(ctx context.Context, s placement.Silence) (lost int, more 
 		if !ok {
 			continue
 		}
-		if s.Max > 0 && lost >= s.Max && rec.State != placement.Cancelled {
+		if s.Max > 0 && lost >= s.Max && !rec.Leaving() {
 			more = true
 			continue
 		}
@@ -77,7 +80,7 @@ func (l *Ledger) Lose(ctx context.Context, s placement.Silence) (lost int, more 
 		if err != nil {
 			return lost, true, err
 		}
-		if rec.State != placement.Cancelled {
+		if !rec.Leaving() {
 			lost++
 		}
 	}

@@ -36,6 +36,9 @@ func (l *Ledger) status(e *entry) placement.Status {
 	if s.Why == "" {
 		s.Why = l.whyWaiting(e)
 	}
+	if home := l.home(e); home != "" && s.Why != "" {
+		s.Why += "; it waits for node " + string(home) + ", where it was: schedctl retry lets it start elsewhere"
+	}
 	return s
 }
 
@@ -73,6 +76,7 @@ func millis(d time.Duration) placement.Millis { return placement.Millis(d / time
 func matches(f placement.Filter, s placement.Status) bool {
 	return (f.Owner == "" || f.Owner == s.Replica.Owner()) &&
 		(f.App == "" || f.App == s.Replica.App()) &&
+		(f.Service == "" || f.Service == s.Replica.Service()) &&
 		(f.Replica == "" || f.Replica == s.Replica) &&
 		(f.Node == "" || f.Node == s.Node)
 }
@@ -115,7 +119,7 @@ func (l *Ledger) Explain(_ context.Context, r placement.Replica) (placement.Stat
 	defer l.mu.Unlock()
 	e := l.newest(l.mem.replicas[r])
 	if e == nil {
-		return placement.Status{}, &placement.Error{Kind: placement.KindNotFound, What: fmt.Sprintf("there is no replica %s", r), Next: "schedctl ps lists them"}
+		return placement.Status{}, l.mem.noReplica(r)
 	}
 	s := l.status(e)
 	s.Refusals = slices.Clone(e.sum)

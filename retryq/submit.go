@@ -11,39 +11,92 @@ import (
 	"longshore/retryq/rule"
 )
 
-// maxReplicas of one service.
-const maxReplicas = 10_000
+const (
+	maxServices = 500    // of one app
+	maxReplicas = 10_000 // of one service
+)
 
 // Submit makes an app what its owner wishes. It is durable when this returns,
 // and as much of it is begun as fits into that one transaction; Run does the
-// rest. The same app again changes nothing (Unchanged). Images have to be
-// digests by now.
+// rest. The same app again changes nothing (Unchanged), neither what was
+// stopped nor what was destroyed meanwhile. Images have to be digests by now.
 func (l *Ledger) Submit(ctx context.Context, app placement.App) (placement.Submitted, error) {
 	app, err := checkApp(app)
 	if err != nil {
 		return placement.Submitted{}, err
 	}
+	return l.submit(ctx, app.Owner, app.Name, func(placement.App) (placement.App, error) { return app, nil })
+}
+
+// SubmitService adds one service to an app, or changes just that one; there
+// need not be such an app. node, if not "", says who asks: then a service that
+// is there and is not pinned to that node is a Conflict. What was destroyed of
+// the service comes back, also if it is the same as before.
+func (l *Ledger) SubmitService(ctx context.Context, owner, app string, service placement.Service, node placement.NodeID) (placement.Submitted, error) {
+	if _, err := checkApp(placement.App{Owner: owner, Name: app, Services: []placement.Service{service}}); err != nil {
+		return placement.Submitted{}, err
+	}
+	answer, err := l.submit(ctx, owner, app, func(old placement.App) (placement.App, error) {
+		i := slices.IndexFunc(old.Services, func(s placement.Service) bool { return s.Name == service.Name })
+		if i >= 0 && node != "" && old.Services[i].Request.Node != node {
+			return old, &placement.Error{
+				Kind: placement.KindConflict, What: fmt.Sprintf("%s/%s/%s is there already", owner, app, service.Name), Why: "it is not one of node " + string(node) + "'s own",
+				Next: "choose another name, or change it through the broadcaster",
+			}
+		}
+		old.V, old.Owner, old.Name = placement.Format, owner, app
+		old.Services = slices.Clone(old.Services)
+		if i >= 0 {
+			old.Services[i] = service
+		} else {
+			old.Services = append(old.Services, service)
+		}
+		return checkApp(old)
+	})
+	if err != nil {
+		return answer, err
+	}
+	for _, name := range answer.Destroyed {
+		if name.Service() != service.Name {
+			continue
+		}
+		if _, err := l.revive(ctx, name); ignoreGone(err) != nil {
+			return answer, err
+		}
+		answer.Added, answer.Unchanged = append(answer.Added, name), false
+	}
+	answer.Destroyed = slices.DeleteFunc(answer.Destroyed, func(r placement.Replica) bool { return r.Service() == service.Name })
+	return answer, nil
+}
+
+// submit makes an app what change makes of its present wish.
+func (l *Ledger) submit(ctx context.Context, owner, name string, wish func(placement.App) (placement.App, error)) (placement.Submitted, error) {
 	var answer placement.Submitted
-	err = l.change(ctx, func() (*change, error) {
+	err := l.change(ctx, func() (*change, error) {
 		c := l.newChange()
 		c.growth = true
-		rec, rev, have := l.app(app.Owner, app.Name)
+		rec, rev, have := l.app(owner, name)
+		app, err := wish(rec.Wish)
+		if err != nil {
+			return nil, err
+		}
 		sums := digests(app)
-		answer = placement.Submitted{Owner: app.Owner, App: app.Name, Revision: rec.Revision, Digests: make(map[string]string)}
+		answer = placement.Submitted{Owner: owner, App: name, Revision: rec.Revision, Digests: make(map[string]string)}
 		for i, s := range app.Services {
 			answer.Digests[s.Name] = sums[i]
 		}
 		if rev > 0 && !rec.Removed && same(rec.Wish, app) {
-			answer.Unchanged = true
+			answer.Unchanged, answer.Destroyed = true, rule.Destroyed(rec, sums, have)
 			return nil, nil
 		}
-		rec = rule.App{V: placement.Format, Owner: app.Owner, Name: app.Name, Wish: app, Revision: rec.Revision + 1}
+		rec = rule.App{V: placement.Format, Owner: owner, Name: name, Wish: app, Revision: rec.Revision + 1}
 		answer.Revision = rec.Revision
 		answer.Added, answer.Changed, answer.Removed = rule.Diff(rec, sums, have)
+		answer.Destroyed = rule.Destroyed(rec, sums, have)
 		c.app = &rec
-		c.expect[appKey(app.Owner, app.Name)] = rev
+		c.expect[appKey(owner, name)] = rev
 		steps, _ := rule.Rollout(rec, sums, have)
-		_, err := l.carryOut(ctx, c, rec, sums, steps)
+		_, err = l.carryOut(ctx, c, rec, sums, steps)
 		return c, err
 	})
 	return answer, err
@@ -76,6 +129,8 @@ func checkApp(app placement.App) (placement.App, error) {
 			return app, err
 		case i > 0 && app.Services[i-1].Name == s.Name:
 			return app, invalid("service %s is there twice", s.Name)
+		case len(app.Services) > maxServices:
+			return app, invalid("it has %d services; 1 to %d can be had", len(app.Services), maxServices)
 		case s.Replicas < 0 || s.Replicas > maxReplicas:
 			return app, invalid("service %s wants %d replicas; 0 to %d can be had", s.Name, s.Replicas, maxReplicas)
 		case s.Request.Image == "":
@@ -115,7 +170,9 @@ func (l *Ledger) Remove(ctx context.Context, owner, app string) ([]placement.Rep
 		rec, rev, have := l.app(owner, app)
 		gone = nil
 		for _, s := range have {
-			gone = append(gone, s.Replica.Replica)
+			if len(s.Replica.Lives) > 0 {
+				gone = append(gone, s.Replica.Replica)
+			}
 		}
 		slices.SortFunc(gone, byNumber)
 		if rev == 0 || rec.Removed && len(gone) == 0 {
@@ -141,47 +198,4 @@ func byNumber(a, b placement.Replica) int {
 		return strings.Compare(x, y)
 	}
 	return a.Number() - b.Number()
-}
-
-// Retry puts the DEAD placements that the filter chooses back into the queue,
-// and makes those that wait due now. It returns both. NotFound if the filter
-// chooses nothing.
-func (l *Ledger) Retry(ctx context.Context, f placement.Filter) ([]placement.Replica, error) {
-	list, err := l.Statuses(ctx, f)
-	if err != nil {
-		return nil, err
-	}
-	if len(list) == 0 {
-		return nil, &placement.Error{Kind: placement.KindNotFound, What: "there is nothing to retry", Why: "no replica fits", Next: "schedctl ps lists them"}
-	}
-	var retried []placement.Replica
-	for _, s := range list {
-		if s.State != placement.Dead && s.State != placement.Pending {
-			continue
-		}
-		if err := l.retry(ctx, s.ID); err != nil {
-			return retried, err
-		}
-		retried = append(retried, s.Replica)
-	}
-	return retried, nil
-}
-
-func (l *Ledger) retry(ctx context.Context, id placement.ID) error {
-	err := l.change(ctx, func() (*change, error) {
-		c := l.newChange()
-		rec, rev, ok := l.find(id)
-		if !ok {
-			return nil, nil
-		}
-		if rec, ok = rule.Retry(rec, l.epoch()); !ok {
-			return nil, nil
-		}
-		c.put(rec, rev)
-		return c, nil
-	})
-	if err == nil {
-		l.hurry(id)
-	}
-	return err
 }

@@ -174,7 +174,7 @@ func (a *app) hint(ctx context.Context, f placement.Filter, err error) error {
 		return err
 	}
 	var others []placement.Status
-	if a.call(ctx, "statuses", &others, placement.Filter{App: f.App, All: true}) != nil {
+	if a.call(ctx, "status", &others, placement.Filter{App: f.App, All: true}) != nil {
 		return err
 	}
 	for _, s := range others {

@@ -47,7 +47,7 @@ func (a *app) ps() *cobra.Command {
 // and number.
 func (a *app) statuses(ctx context.Context, f placement.Filter) ([]placement.Status, error) {
 	var statuses []placement.Status
-	if err := a.call(ctx, "statuses", &statuses, f); err != nil {
+	if err := a.call(ctx, "status", &statuses, f); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(statuses, func(x, y placement.Status) int {

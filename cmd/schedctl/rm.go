@@ -54,7 +54,7 @@ func (a *app) awaitGone(ctx context.Context, link *rpc.Link, f placement.Filter,
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	f.All = true
-	events, err := link.Stream(ctx, "watch", f)
+	events, err := link.Stream(ctx, "events", f)
 	if err != nil {
 		return err
 	}

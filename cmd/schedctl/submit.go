@@ -71,7 +71,7 @@ func (a *app) submitApp(ctx context.Context, wanted placement.App, detach bool, 
 	// Watching begins before the submit, so that no change is missed.
 	var events *rpc.Stream
 	if !detach {
-		events, err = link.Stream(ctx, "watch", placement.Filter{Owner: wanted.Owner, App: wanted.Name, All: true})
+		events, err = link.Stream(ctx, "events", placement.Filter{Owner: wanted.Owner, App: wanted.Name, All: true})
 		if err != nil {
 			return err
 		}

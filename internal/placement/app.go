@@ -27,6 +27,9 @@ type Submitted struct {
 	Added     []Replica `json:"added,omitempty"`
 	Changed   []Replica `json:"changed,omitempty"` // replaced one by one
 	Removed   []Replica `json:"removed,omitempty"`
+	// Destroyed are wished, and stay away: somebody destroyed them, and their
+	// request did not change since.
+	Destroyed []Replica `json:"destroyed,omitempty"`
 	// Digests names the request of each service, by its name: a replica is up
 	// to date when its wanted life's Status bears it.
 	Digests map[string]string `json:"digests,omitempty"`
@@ -38,8 +41,9 @@ type Submitted struct {
 //	PENDING ------------------> BOUND ----------> RUNNING
 //	   ^ ^----- lost, failed ----+------------------+
 //	   |                                            | exit
-//	   +-- retry -- DEAD (deadline, cannot run)     +--> DONE (policy)
-//	any --- rm, update, scale down ---> CANCELLED
+//	   +-- retry, start -- DEAD (deadline, cannot run)
+//	   +-- start --------- DONE (policy; or stopped, from any of these)
+//	any --- rm, update, scale down, destroy ---> CANCELLED
 type State string
 
 // The states, and the words that users read for them.

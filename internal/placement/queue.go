@@ -13,6 +13,9 @@ type Try struct {
 	// a bind there would be a no, so they need not be asked. They count as
 	// passes of the outcome.
 	Barred []Pass `json:"barred,omitempty"`
+	// Node is the only one to ask, beside what the request says: there it was
+	// before somebody started it again. "": any.
+	Node NodeID `json:"node,omitempty"`
 }
 
 // Outcome settles a try.
@@ -33,6 +36,7 @@ type Pass struct {
 type Filter struct {
 	Owner   string  `json:"owner,omitempty"`
 	App     string  `json:"app,omitempty"`
+	Service string  `json:"service,omitempty"`
 	Replica Replica `json:"replica,omitempty"`
 	Node    NodeID  `json:"node,omitempty"`
 	All     bool    `json:"all,omitempty"` // also lives that ended or are being replaced

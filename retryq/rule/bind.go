@@ -70,11 +70,13 @@ func condemn(r Record, slot Slot, b placement.Bind, why *placement.Reason) (Reco
 	return r, slot, a
 }
 
-// heldBy makes (node, epoch, at) what is bound and what may be adopted. The
-// holders are new values: others may still read the old ones.
+// heldBy makes (node, epoch, at) what is bound and what may be adopted; a home
+// has served its purpose. The holders are new values: others may still read the
+// old ones.
 func (r Record) heldBy(node placement.NodeID, e placement.Epoch, at placement.SessionOp) Record {
 	r.Bound = &placement.Holder{Node: node, Epoch: e, At: at}
 	r.Last = &placement.Holder{Node: node, Epoch: e, At: at}
+	r.Home = ""
 	return r
 }
 

@@ -195,6 +195,7 @@ func TestExit(t *testing.T) {
 	done := func(code int, why string) func(*rule.Record) {
 		return func(r *rule.Record) {
 			r.State, r.Bound, r.Last, r.Slot, r.Left, r.Exit, r.Why = placement.Done, nil, nil, "", 0, &code, why
+			r.Home = "n1"
 		}
 	}
 	again := func(code, restarts int, op uint64) func(*rule.Record) {

@@ -8,14 +8,16 @@
 //	seen.go     a report shows a copy
 //	lost.go     a copy is absent, refused by Docker, silent or not started in time
 //	cancel.go   rm, update, scale-down; and the proof that a copy is gone
+//	wish.go     somebody stops, starts or destroys one replica
 //	retry.go    what is DEAD goes back; what is past its deadline becomes DEAD
 //	rollout.go  what an app's wish and its replicas differ in, step by step
 //	history.go  starts, and the proof that a ledger was rolled back
 //	reclaim.go  after a rollback: the highest epoch that runs is adopted
 //
 // Invariants, which hold between any two transactions:
-//   - A record is BOUND or RUNNING if and only if Bound is set, CANCELLED aside,
-//     where Bound names the copy that is not proven gone.
+//   - A record is BOUND or RUNNING if and only if Bound is set, but for one that
+//     is CANCELLED or was stopped: there Bound names the copy that is not
+//     proven gone (Leaving), and nothing can be adopted.
 //   - A record holds an HA slot (Slot != "") only while Bound is set, and the
 //     slot's record then lists it. A slot lists placements of one replica.
 //   - Last names the copy that may be adopted: the bound one, or the one that

@@ -32,7 +32,7 @@ func Exit(r Record, slot Slot, slotKey string, node placement.NodeRecord, b plac
 	if why, done := ended(r, code); done {
 		slot = slot.Without(r.ID)
 		r.State, r.Bound, r.Last, r.Slot, r.Left = placement.Done, nil, nil, "", 0
-		r.Exit, r.Why = &code, why
+		r.Exit, r.Why, r.Home = &code, why, b.Node
 		return r, slot, Answer{Verdict: placement.VerdictDone, Changed: true}
 	}
 	if node.Draining || node.GivenUp {

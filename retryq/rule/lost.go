@@ -10,6 +10,7 @@ const (
 	Nothing Outcome = iota // it is no loss
 	Back                   // back into the queue
 	Gone                   // it was CANCELLED, and is now proven gone: bury it
+	Rest                   // it was stopped, and its copy is now proven gone
 )
 
 // Absent applies a complete listing that does not show the bound copy: the
@@ -20,9 +21,8 @@ func Absent(r Record, slot Slot, node placement.NodeID, at placement.SessionOp, 
 	if r.Bound == nil || r.Bound.Node != node || at.Compare(r.Bound.At) < 0 {
 		return r, slot, Nothing
 	}
-	if r.State == placement.Cancelled {
-		r, slot = release(r, slot)
-		return r, slot, Gone
+	if r.Leaving() {
+		return left(r, slot, next)
 	}
 	r, slot = requeue(r, slot, next)
 	r.Last = nil
@@ -31,18 +31,31 @@ func Absent(r Record, slot Slot, node placement.NodeID, at placement.SessionOp, 
 
 // Lose applies silence beyond the grace, an operator's word that the node is
 // given up, or a start that was not seen in time. The copy may still run: it
-// stays what may be adopted. A CANCELLED one counts as gone, unless its start
-// was merely late.
+// stays what may be adopted. That of a CANCELLED or stopped one counts as gone,
+// unless its start was merely late.
 func Lose(r Record, slot Slot, node placement.NodeID, next placement.Epoch) (Record, Slot, Outcome) {
 	if r.Bound == nil || r.Bound.Node != node {
 		return r, slot, Nothing
 	}
-	if r.State == placement.Cancelled {
-		r, slot = release(r, slot)
-		return r, slot, Gone
+	if r.Leaving() {
+		return left(r, slot, next)
 	}
 	r, slot = requeue(r, slot, next)
 	return r, slot, Back
+}
+
+// left ends the wait for a copy that was to leave: of a CANCELLED placement
+// nothing remains, a stopped one rests, or waits for a node if it was started
+// again meanwhile.
+func left(r Record, slot Slot, next placement.Epoch) (Record, Slot, Outcome) {
+	r, slot = release(r, slot)
+	if r.State == placement.Cancelled {
+		return r, slot, Gone
+	}
+	if r.Again {
+		r = again(r, next)
+	}
+	return r, slot, Rest
 }
 
 // Failed applies the word that Docker refused to start a bound copy, which its

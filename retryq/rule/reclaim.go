@@ -10,15 +10,14 @@ import "longshore/internal/placement"
 
 // Unconfirmed puts a record back whose bound copy was not seen in any listing.
 // If its node was listed, the copy is gone; otherwise it may be adopted later.
-// A CANCELLED one whose node was listed is gone.
+// A copy that was to leave a node that was listed is gone.
 func Unconfirmed(r Record, slot Slot, listed bool, next placement.Epoch) (Record, Slot, Outcome) {
 	switch {
 	case r.Bound == nil:
 		return r, slot, Nothing
-	case r.State == placement.Cancelled && listed:
-		r, slot = release(r, slot)
-		return r, slot, Gone
-	case r.State == placement.Cancelled:
+	case r.Leaving() && listed:
+		return left(r, slot, next)
+	case r.Leaving():
 		return r, slot, Nothing
 	}
 	r, slot = requeue(r, slot, next)

@@ -25,20 +25,40 @@ type Record struct {
 	Restarts int              `json:"restarts,omitempty"` // since it last ran for long
 	Exit     *int             `json:"exit,omitempty"`     // exit code of the last copy that ended
 	Why      string           `json:"why,omitempty"`      // why DEAD, DONE or CANCELLED
+
+	By    string           `json:"by,omitempty"`    // who stopped it (DONE); "": it ended by itself
+	Again bool             `json:"again,omitempty"` // stopped, and to start again as soon as its copy is gone
+	Home  placement.NodeID `json:"home,omitempty"`  // where it was when it became DONE; started again, it is offered there alone
 }
 
 // Live tells whether a node may run the placement now.
 func (r Record) Live() bool { return r.State == placement.Bound || r.State == placement.Running }
 
+// Leaving tells whether a copy that is not wanted any more is not proven gone:
+// of a CANCELLED placement, or of a stopped one.
+func (r Record) Leaving() bool { return r.Bound != nil && !r.Live() }
+
 // Replica is the durable record of what people name: its lives that are not
 // proven gone, oldest first, and which of them is wanted ("": none). Every
-// submit, update and rm compares and writes it.
+// submit, update and rm compares and writes it. One without lives and without
+// a mark is deleted.
 type Replica struct {
 	V       int               `json:"v"`
 	Replica placement.Replica `json:"replica"`
 	Lives   []placement.Life  `json:"lives"`
 	Wanted  placement.Life    `json:"wanted,omitempty"`
+	Ended   *Ended            `json:"ended,omitempty"` // somebody destroyed it: no new life begins by itself
 }
+
+// Ended is the mark of a replica that somebody destroyed though its app wishes
+// it. It holds as long as the app wishes the same request; see [Rollout].
+type Ended struct {
+	By     string `json:"by"`
+	Digest string `json:"digest"` // of the request that the app wished
+}
+
+// Empty tells whether there is nothing to remember.
+func (r Replica) Empty() bool { return len(r.Lives) == 0 && r.Ended == nil }
 
 // Blocked tells whether the life has to wait until an older one is gone.
 func (r Replica) Blocked(k placement.Life) bool { return len(r.Lives) > 0 && r.Lives[0] != k }
@@ -52,10 +72,10 @@ func (r Replica) Without(k placement.Life) Replica {
 	return r
 }
 
-// With is the replica with the wanted life k added.
+// With is the replica with the wanted life k added; a mark ends with that.
 func (r Replica) With(k placement.Life) Replica {
 	r.Lives = append(slices.Clone(r.Lives), k)
-	r.Wanted = k
+	r.Wanted, r.Ended = k, nil
 	return r
 }
 

@@ -2,14 +2,22 @@ package rule
 
 import "longshore/internal/placement"
 
-// Retry puts a DEAD placement back into the queue, its deadline begun anew.
-// Anything else is left as it is.
+// Retry puts a placement that is DEAD, or that somebody stopped, back into the
+// queue as [Start] does, but for any node; so it frees what waits for the one
+// where it was. Anything else is left as it is.
 func Retry(r Record, next placement.Epoch) (Record, bool) {
-	if r.State != placement.Dead {
+	switch {
+	case r.State == placement.Pending && r.Home != "":
+		r.Home = ""
+		return r, true
+	case r.State == placement.Done && r.By == "":
 		return r, false
 	}
-	r.State, r.Epoch, r.Why, r.Expired, r.Left, r.Restarts = placement.Pending, next, "", false, r.Within, 0
-	return r, true
+	r, ok := Start(r, next)
+	if ok {
+		r.Home = ""
+	}
+	return r, ok
 }
 
 // Expire makes a placement that waits beyond its deadline DEAD. One that is

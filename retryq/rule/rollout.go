@@ -18,10 +18,12 @@ type Standing struct {
 // Cancel first, then begin.
 type Step struct {
 	Replica placement.Replica
-	Cancel  bool // end its wanted life
-	Begin   bool // a new life with the wished request, due when the older ones are gone
-	Service int  // index of the wished service; with Begin
-	Gates   bool // the new life replaces one that was bound: the next replica waits until it runs
+	Cancel  bool   // end its wanted life
+	Lift    bool   // forget that somebody destroyed it: it is not wished any more
+	Begin   bool   // a new life with the wished request, due when the older ones are gone
+	Service int    // index of the wished service; with Begin
+	Gates   bool   // the new life replaces one that was bound: the next replica waits until it runs
+	Ended   *Ended // remember that somebody destroyed it
 	Why     string
 }
 
@@ -30,10 +32,12 @@ type Step struct {
 // same function for submit, update, scaling, rm and after a restart:
 //
 //   - a replica that is no longer wished is cancelled;
-//   - a wished one without a life gets one, at once;
+//   - a wished one without a life gets one, at once, unless somebody destroyed
+//     it and the app still wishes the request that it wished then;
 //   - one whose request changed is replaced: at once if it is not on a node
 //     (nothing is lost by it), otherwise one after the other in each service,
-//     the next when the life that replaced the last one has run.
+//     the next when the life that replaced the last one has run. One that
+//     somebody stopped is replaced too, and its new life starts.
 func Rollout(app App, digests []string, have []Standing) (steps []Step, done bool) {
 	byName := make(map[placement.Replica]Standing, len(have))
 	for _, s := range have {
@@ -50,8 +54,8 @@ func Rollout(app App, digests []string, have []Standing) (steps []Step, done boo
 	}
 	var ended []Step
 	for _, s := range have {
-		if s.Wanted != nil && !wished[s.Replica.Replica] {
-			ended = append(ended, Step{Replica: s.Replica.Replica, Cancel: true, Why: "removed"})
+		if (s.Wanted != nil || s.Replica.Ended != nil) && !wished[s.Replica.Replica] {
+			ended = append(ended, Step{Replica: s.Replica.Replica, Cancel: s.Wanted != nil, Lift: true, Why: "removed"})
 		}
 	}
 	slices.SortFunc(ended, func(a, b Step) int { return cmp.Compare(a.Replica, b.Replica) })
@@ -68,6 +72,7 @@ func rollService(app App, i int, digest string, have map[placement.Replica]Stand
 		wished[name] = true
 		old := have[name].Wanted
 		switch {
+		case destroyed(have[name], digest):
 		case old == nil:
 			steps = append(steps, Step{Replica: name, Begin: true, Service: i})
 		case old.Digest == digest:
@@ -89,6 +94,32 @@ func rollService(app App, i int, digest string, have map[placement.Replica]Stand
 	return steps, len(placed) == 0 && !gated
 }
 
+// destroyed tells whether somebody's word keeps the replica from a new life
+// with the request.
+func destroyed(s Standing, digest string) bool {
+	return s.Wanted == nil && s.Replica.Ended != nil && s.Replica.Ended.Digest == digest
+}
+
+// Destroyed lists the replicas that an app wishes and that have no life because
+// somebody destroyed them.
+func Destroyed(app App, digests []string, have []Standing) []placement.Replica {
+	var names []placement.Replica
+	for _, s := range have {
+		i, wished := app.Serves(s.Replica.Replica)
+		if wished && destroyed(s, digests[i]) {
+			names = append(names, s.Replica.Replica)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Serves is the index of the service of which an app wishes the replica.
+func (a App) Serves(r placement.Replica) (int, bool) {
+	i := slices.IndexFunc(a.Wish.Services, func(s placement.Service) bool { return s.Name == r.Service() })
+	return i, i >= 0 && !a.Removed && r.Number() >= 1 && r.Number() <= a.Wish.Services[i].Replicas
+}
+
 // Diff is what a wish changes, as its submitter is told: the replicas that are
 // added, replaced and removed, in the order of names.
 func Diff(app App, digests []string, have []Standing) (added, changed, removed []placement.Replica) {
@@ -102,6 +133,7 @@ func Diff(app App, digests []string, have []Standing) (added, changed, removed [
 			name := placement.NewReplica(app.Owner, app.Name, service.Name, n)
 			wished[name] = true
 			switch old := byName[name].Wanted; {
+			case destroyed(byName[name], digests[i]):
 			case old == nil:
 				added = append(added, name)
 			case old.Digest != digests[i]:

@@ -32,9 +32,11 @@ type Trust struct {
 //	running, last, op older or unknown      nothing yet: a newer report will tell
 //	running otherwise                       stop; last cleared if it was this one
 //	exited, bound here                      its agent will ask
+//	exited, DONE by that exit               nothing: it is kept
 //	exited, of an epoch that nothing can
-//	    bind any more                       stop (that is: remove)
-//	CANCELLED and here in any form          stop
+//	    bind any more, or stopped           stop (that is: remove)
+//	CANCELLED, or the bound one of what was
+//	    stopped, and here in any form       stop
 //	created                                 neither absent nor running
 func Seen(r Record, slot Slot, slotKey string, node placement.NodeID, c placement.Copy, t Trust) (Record, Slot, Sight) {
 	bound, last := r.Bound.Is(node, c.Epoch), r.Last.Is(node, c.Epoch)
@@ -43,16 +45,18 @@ func Seen(r Record, slot Slot, slotKey string, node placement.NodeID, c placemen
 		return r, slot, Sight{}
 	case r.State == placement.Cancelled:
 		return stop(r, slot, last, t, "it was removed")
+	case r.Leaving() && bound:
+		return stop(r, slot, last, t, r.Why)
 	case c.State == placement.CopyCreated:
 		return r, slot, Sight{}
 	case c.State == placement.CopyExited:
 		if bound {
 			return r, slot, Sight{Ended: true}
 		}
-		if r.State == placement.Done || last || c.Epoch >= r.Epoch {
+		if r.State == placement.Done && r.By == "" || last || r.By == "" && c.Epoch >= r.Epoch {
 			return r, slot, Sight{}
 		}
-		return stop(r, slot, last, t, "another copy took its place")
+		return stop(r, slot, last, t, r.unwanted())
 	}
 	if bound {
 		return r, slot, Sight{Running: true}
@@ -69,7 +73,15 @@ func Seen(r Record, slot Slot, slotKey string, node placement.NodeID, c placemen
 		r = Run(r).heldBy(node, c.Epoch, *t.At)
 		return r, slot, Sight{Running: true, Changed: true, Adopted: true}
 	}
-	return stop(r, slot, last, t, "another copy took its place")
+	return stop(r, slot, last, t, r.unwanted())
+}
+
+// unwanted is why a copy that nothing binds has to go.
+func (r Record) unwanted() string {
+	if r.State == placement.Done && r.By != "" {
+		return r.Why
+	}
+	return "another copy took its place"
 }
 
 func stop(r Record, slot Slot, last bool, t Trust, why string) (Record, Slot, Sight) {

@@ -51,7 +51,7 @@ type seen struct {
 func dial(t testing.TB, c *cluster.Cluster) *client {
 	t.Helper()
 	k := &client{t: t, link: c.Link(), events: make(chan seen, 10_000)}
-	stream, err := k.link.Stream(t.Context(), "watch", placement.Filter{Owner: owner, All: true})
+	stream, err := k.link.Stream(t.Context(), "events", placement.Filter{Owner: owner, All: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -233,7 +233,7 @@ func (c *Cluster) PushHello(owner, tag string, flags ...string) {
 func (c *Cluster) Statuses(f placement.Filter) []placement.Status {
 	c.t.Helper()
 	var statuses []placement.Status
-	if err := c.Call("statuses", &statuses, f); err != nil {
+	if err := c.Call("status", &statuses, f); err != nil {
 		c.t.Fatal(err)
 	}
 	return statuses

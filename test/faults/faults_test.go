@@ -109,7 +109,7 @@ func await(t *testing.T, c *cluster.Cluster, checker *cluster.Checker) time.Dura
 	defer tick.Stop()
 	for {
 		var ledger []placement.Status
-		if err := c.Call("statuses", &ledger, placement.Filter{}); err == nil && len(checker.AtRest(c.Look(), ledger)) == 0 {
+		if err := c.Call("status", &ledger, placement.Filter{}); err == nil && len(checker.AtRest(c.Look(), ledger)) == 0 {
 			return time.Since(began)
 		}
 		if time.Since(began) > settle {

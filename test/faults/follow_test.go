@@ -47,7 +47,7 @@ func watch(ctx context.Context, c *cluster.Cluster, story *os.File) error {
 		return err
 	}
 	defer link.Close()
-	events, err := link.Stream(ctx, "watch", placement.Filter{All: true})
+	events, err := link.Stream(ctx, "events", placement.Filter{All: true})
 	if err != nil {
 		return err
 	}

@@ -134,7 +134,7 @@ func (c BroadcasterConfig) run(ctx context.Context, ledger *retryq.Ledger, regis
 	}
 	addresses := Addresses{Registry: told, Cluster: ledger.Cluster()}
 	caster, err := broadcaster.New(broadcaster.Config{Registry: addresses.Registry, Logger: c.Logger, Rand: newRand()}, broadcaster.Deps{
-		Queue: ledger, Apps: ledger, Records: ledger, View: collector, Images: resolver{registry}, Agents: agents,
+		Queue: ledger, Apps: ledger, Wishes: ledger, Records: ledger, View: collector, Images: resolver{registry}, Agents: agents,
 	})
 	if err != nil {
 		return err
