@@ -53,6 +53,16 @@ install: build ## programs to /usr/local, units to /etc/systemd/system (DESTDIR=
 test: setup-test build ## unit, conformance and architecture tests with the race detector, on real components
 	@$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -vE '/test/(e2e|faults|bench)')
 
+FUZZTIME ?= 60s
+
+.PHONY: fuzz
+fuzz: ## each fuzz target of rpc, side by side for 60 s (FUZZTIME=10m: longer)
+	@names=$$($(GO) test -list '^Fuzz' ./rpc | grep ^Fuzz) && jobs= && \
+	for name in $$names; do \
+		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -parallel 1 ./rpc & jobs="$$jobs $$!"; \
+	done; \
+	for job in $$jobs; do wait $$job || failed=yes; done; [ -z "$$failed" ]
+
 .PHONY: e2e
 e2e: setup-test build ## the short end-to-end runs: whole clusters of real processes
 	@$(GO) test -count=1 -timeout 15m -v ./test/e2e/...

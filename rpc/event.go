@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"fmt"
+	"unicode/utf8"
 )
 
 // Names of the events that are no method calls.
@@ -112,8 +113,27 @@ func (e *event) parseHeader() error {
 		}
 		pos = end
 	}
-	if len(e.id) == 0 {
+	return checkID(e.id)
+}
+
+// maxID bounds an id, which goes out with every event of its channel. Those of
+// stock peers have 32 to 36 bytes.
+const maxID = 1 << 10
+
+// checkID refuses what could not be echoed: containers, and text that is no
+// UTF-8, which nothing of ours may contain.
+func checkID(raw []byte) error {
+	if len(raw) == 0 {
 		return fmt.Errorf("%w: no message_id", errBytes)
+	}
+	h, err := readHead(raw, 0)
+	switch {
+	case err != nil:
+		return err
+	case len(raw) > maxID:
+		return fmt.Errorf("%w: a message_id of %d bytes, more than %d", errBytes, len(raw), maxID)
+	case raw[0] == 0xc0, h.kind == kindArray || h.kind == kindMap, h.kind == kindStr && !utf8.Valid(raw[h.data:h.end]):
+		return fmt.Errorf("%w: a message_id that is neither bin nor text nor a number", errBytes)
 	}
 	return nil
 }

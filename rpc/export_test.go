@@ -1,12 +1,46 @@
 package rpc
 
-import "time"
+import (
+	"context"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/go-zeromq/zmq4"
+)
 
 // Scan checks one whole event as the link does, for the fuzzer: the header
 // must be usable, the arguments may be refused apart.
 func Scan(b []byte) (argsErr, err error) {
 	e, err := parseEvent(b)
 	return e.argsErr, err
+}
+
+// Opening is the raw id of an event, and whether it opens a channel.
+func Opening(b []byte) (id []byte, opens bool, err error) {
+	e, err := parseEvent(b)
+	return e.id, e.responseTo == nil && !strings.HasPrefix(e.name, "_zpc_"), err
+}
+
+// Hear shakes hands with who speaks on conn, as a listener does, and counts
+// the frames and bytes of its messages until there is an error.
+func Hear(conn net.Conn) (frames, size int) {
+	t := ZMQ(ZMQOptions{}).(*zmqTransport)
+	c, err := t.open(context.Background(), conn, zmq4.Router, "", Peer{UID: -1}, nil)
+	if err != nil {
+		return 0, 0
+	}
+	defer c.Close()
+	for {
+		msg, err := c.Recv()
+		if err != nil {
+			return frames, size
+		}
+		frames += len(msg)
+		for _, f := range msg {
+			size += len(f)
+		}
+	}
 }
 
 // ScanValue walks one value that must be all of b.
