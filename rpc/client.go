@@ -22,6 +22,7 @@ type outgoing struct {
 	pulse  pulse
 
 	queue  []event       // arrived, not yet taken
+	first  [1]event      // room for the one that most channels get
 	ready  chan struct{} // one token: something changed
 	ended  bool          // the last event arrived, or err is set
 	err    error         // why nothing more will arrive
@@ -37,10 +38,12 @@ func (l *Link) request(ctx context.Context, method string, args []any, extra []e
 	if d, ok := ctx.Deadline(); ok {
 		left = max(1, time.Until(d).Milliseconds())
 	}
-	c := &outgoing{link: l, id: l.newID(), method: method, ready: make(chan struct{}, 1), credit: 1}
+	id := l.newID()
+	c := &outgoing{link: l, id: string(id[:]), method: method, ready: make(chan struct{}, 1), credit: 1}
+	c.queue = c.first[:0]
 	e := l.svc.pool.get()
 	defer l.svc.pool.put(e)
-	if err := e.event(&opening{id: c.id, deadline: left, extra: extra, name: method}); err != nil {
+	if err := e.event(&opening{id: id, deadline: left, extra: extra, name: method}); err != nil {
 		return nil, err
 	}
 	if err := e.list(args...); err != nil {
@@ -195,7 +198,8 @@ func (c *outgoing) result(e event, into any) error {
 	if e.argsErr != nil {
 		return fmt.Errorf("call %s: result: %w", c.method, e.argsErr)
 	}
-	values, ok := elements(e.args)
+	var few [1][]byte
+	values, ok := elements(e.args, few[:0])
 	if !ok || len(values) != 1 {
 		return fmt.Errorf("call %s: %w: OK without exactly one result", c.method, errProtocol)
 	}
@@ -214,7 +218,7 @@ func (c *outgoing) failure(e event) error {
 		return fmt.Errorf("call %s: error: %w", c.method, e.argsErr)
 	}
 	var remote RemoteError
-	values, _ := elements(e.args)
+	values, _ := elements(e.args, nil)
 	if len(values) == 1 { // of protocol version 1
 		remote.Name = NameOther
 		_ = c.link.svc.plans.unmarshal(values[0], &remote.Message)

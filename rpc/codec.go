@@ -11,8 +11,9 @@ import (
 
 // encoder is a msgpack encoder with its buffer: one event at a time.
 type encoder struct {
-	buf bytes.Buffer
-	enc *msgpack.Encoder
+	buf    bytes.Buffer
+	enc    *msgpack.Encoder
+	frames [][]byte // of the message, when it is sent
 }
 
 // encoders keeps encoders between events, without the buffers of big ones.

@@ -92,6 +92,10 @@ func (p *decoders) make(t reflect.Type, young map[reflect.Type]*plan) *plan {
 		q.decode = (*cursor).str
 	case k == reflect.Slice && t.Elem().Kind() == reflect.Uint8:
 		q.decode = (*cursor).binary
+	case t == reflect.TypeFor[[]string]():
+		q.decode = (*cursor).texts
+	case t == reflect.TypeFor[map[string]string]():
+		q.decode = (*cursor).labels
 	case k == reflect.Slice:
 		q.decode = sliceOf(t, p.make(t.Elem(), young))
 	case k == reflect.Map && t.Key().Kind() == reflect.String && !decodesItself(t.Key()):

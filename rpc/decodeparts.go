@@ -1,51 +1,78 @@
 package rpc
 
 import (
-	"errors"
 	"fmt"
 	"reflect"
 	"strings"
 )
 
+// children reads the head of an array or map; without one there was a nil,
+// which has set v to its zero value.
+func (d *cursor) children(v reflect.Value, want kind) (n int, ok bool, err error) {
+	h, code, err := d.head()
+	switch {
+	case err != nil:
+		return 0, false, err
+	case code == codeNil:
+		v.SetZero()
+		return 0, false, nil
+	case h.kind == want && want == kindMap:
+		return h.children / 2, true, nil
+	case h.kind == want:
+		return h.children, true, nil
+	case want == kindMap:
+		return 0, false, fmt.Errorf("no map, for a %v", v.Type())
+	}
+	return 0, false, fmt.Errorf("no list, for a %v", v.Type())
+}
+
 // sliceOf decodes arrays: into a new slice, so that what the old one held
 // stays as it is.
 func sliceOf(t reflect.Type, elem *plan) func(d *cursor, v reflect.Value) error {
 	return func(d *cursor, v reflect.Value) error {
-		h, code, err := d.head()
-		switch {
-		case err != nil:
+		n, ok, err := d.children(v, kindArray)
+		if !ok {
 			return err
-		case code == codeNil:
-			v.SetZero()
-			return nil
-		case h.kind != kindArray:
-			return errors.New("no list")
 		}
-		s := reflect.MakeSlice(t, h.children, h.children)
-		for i := range h.children {
-			if err := elem.decode(d, s.Index(i)); err != nil {
+		if n == 0 {
+			v.Set(reflect.MakeSlice(t, 0, 0))
+			return nil
+		}
+		v.SetZero()
+		v.Grow(n)
+		v.SetLen(n)
+		for i := range n {
+			if err := elem.decode(d, v.Index(i)); err != nil {
 				return fmt.Errorf("item %d: %w", i, err)
 			}
 		}
-		v.Set(s)
 		return nil
 	}
+}
+
+// texts is sliceOf for the most frequent of slices.
+func (d *cursor) texts(v reflect.Value) error {
+	n, ok, err := d.children(v, kindArray)
+	if !ok {
+		return err
+	}
+	all := make([]string, n)
+	for i := range all {
+		if all[i], err = d.textual(); err != nil {
+			return fmt.Errorf("item %d: %w", i, err)
+		}
+	}
+	*v.Addr().Interface().(*[]string) = all
+	return nil
 }
 
 // mapOf decodes maps by text; what is in the map already stays in it.
 func mapOf(t reflect.Type, elem *plan) func(d *cursor, v reflect.Value) error {
 	return func(d *cursor, v reflect.Value) error {
-		h, code, err := d.head()
-		switch {
-		case err != nil:
+		n, ok, err := d.children(v, kindMap)
+		if !ok {
 			return err
-		case code == codeNil:
-			v.SetZero()
-			return nil
-		case h.kind != kindMap:
-			return errors.New("no map")
 		}
-		n := h.children / 2
 		if v.IsNil() {
 			v.Set(reflect.MakeMapWithSize(t, n))
 		}
@@ -64,6 +91,28 @@ func mapOf(t reflect.Type, elem *plan) func(d *cursor, v reflect.Value) error {
 		}
 		return nil
 	}
+}
+
+// labels is mapOf for the most frequent of maps.
+func (d *cursor) labels(v reflect.Value) error {
+	n, ok, err := d.children(v, kindMap)
+	if !ok {
+		return err
+	}
+	all := v.Addr().Interface().(*map[string]string)
+	if *all == nil {
+		*all = make(map[string]string, n)
+	}
+	for range n {
+		name, err := d.key()
+		if err != nil {
+			return err
+		}
+		if (*all)[name], err = d.textual(); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 func pointerTo(t reflect.Type, elem *plan) func(d *cursor, v reflect.Value) error {
@@ -114,18 +163,12 @@ func (p *decoders) structOf(t reflect.Type, young map[reflect.Type]*plan) *struc
 
 // decode takes a map; fields that it does not name stay as they are.
 func (s *structure) decode(d *cursor, v reflect.Value) error {
-	h, code, err := d.head()
-	switch {
-	case err != nil:
+	n, ok, err := d.children(v, kindMap)
+	if !ok {
 		return err
-	case code == codeNil:
-		v.SetZero()
-		return nil
-	case h.kind != kindMap:
-		return fmt.Errorf("no map, for a %v", v.Type())
 	}
 	next := 0
-	for range h.children / 2 {
+	for range n {
 		k, _, err := d.head()
 		if err != nil {
 			return err

@@ -160,14 +160,14 @@ func idText(raw []byte) []byte {
 	return raw
 }
 
-// elements splits a scanned array into its values, or says ok false.
-func elements(b []byte) (values [][]byte, ok bool) {
+// elements splits a scanned array into its values, appended to what is given,
+// or says ok false.
+func elements(b []byte, values [][]byte) (_ [][]byte, ok bool) {
 	h, err := readHead(b, 0)
 	if err != nil || h.kind != kindArray {
 		return nil, false
 	}
 	pos := h.end
-	values = make([][]byte, 0, min(h.children, 16))
 	for range h.children {
 		end, err := skip(b, pos)
 		if err != nil {
@@ -182,12 +182,15 @@ func elements(b []byte) (values [][]byte, ok bool) {
 // opening is how an event starts: its header and its name. What is empty is
 // left out.
 type opening struct {
-	id         string // of ours
-	responseTo []byte // raw
-	deadline   int64  // milliseconds
+	id         [idSize]byte // of ours
+	responseTo []byte       // raw
+	deadline   int64        // milliseconds
 	extra      []extra
 	name       string
 }
+
+// idSize is how long ids of ours are.
+const idSize = 32
 
 // maxExtra is how many keys may be set besides ours: the map's head has one byte.
 const maxExtra = 11
@@ -204,8 +207,8 @@ func (o *opening) append(b []byte) []byte {
 	}
 	b = append(b, 0x93, 0x80|keys)
 	b = appendText(b, keyID)
-	b = append(b, 0xc4, byte(len(o.id)))
-	b = append(b, o.id...)
+	b = append(b, 0xc4, idSize)
+	b = append(b, o.id[:]...)
 	b = appendText(b, keyVersion)
 	b = append(b, version)
 	if len(o.responseTo) > 0 {

@@ -21,24 +21,20 @@ const (
 // errFraming is the root of what the guard refuses.
 var errFraming = errors.New("refused by the ZMTP guard")
 
-// guard is the net.Conn that zmq4 sees. It follows the framing of what comes
-// in and lets nothing through that would harm zmq4, which believes every
-// length, panics on malformed handshakes and hands PING to the application:
-// frames and messages are bounded, the READY command is checked, and commands
-// behind it are answered here. What zmq4 writes goes straight out during the
-// handshake and into the connection's queue behind it.
+// guard reads what a peer says. During the handshake it is the net.Conn that
+// zmq4 sees, and lets nothing through that would harm zmq4, which believes
+// every length and panics on what is malformed. Behind it the guard alone
+// reads: frames and messages are bounded, commands are answered here, and a
+// message costs an allocation a frame and one for all.
 type guard struct {
 	net.Conn
 	in   *bufio.Reader
 	conn *zmqConn // nil during the handshake
 
 	greeting int    // bytes of the peer's greeting still to pass
-	staged   []byte // checked bytes for zmq4 to read next
-	body     int    // bytes of the current frame still to pass
+	staged   []byte // a checked command for zmq4 to read next
 	head     [9]byte
-	frames   int // of the current message
-	size     int // its bytes
-	got      int // those of them that have come, but for a last short frame
+	got      int // bytes that have come of a message that is not whole
 	greeted  bool
 }
 
@@ -46,134 +42,145 @@ func newGuard(conn net.Conn) *guard {
 	return &guard{Conn: conn, in: bufio.NewReaderSize(conn, 8<<10), greeting: greetingSize}
 }
 
-// established ends the handshake: from now on commands are ours, and writes
-// are queued.
+// established ends the handshake: from now on recv reads.
 func (g *guard) established(c *zmqConn) { g.conn = c }
 
-func (g *guard) Write(p []byte) (int, error) {
-	if g.conn == nil {
-		return g.Conn.Write(p)
-	}
-	g.conn.write(p)
-	return len(p), nil
-}
-
+// Read is for zmq4, during the handshake.
 func (g *guard) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	if g.greeting > 0 {
+	if g.greeting > 0 && len(p) > 0 {
 		n, err := g.in.Read(p[:min(len(p), g.greeting)])
 		g.greeting -= n
 		return n, err
 	}
-	for len(g.staged) == 0 && g.body == 0 {
-		if err := g.next(); err != nil {
+	for len(g.staged) == 0 && len(p) > 0 {
+		flags, size, width, err := g.next()
+		if err == nil && flags&flagCommand == 0 {
+			err = fmt.Errorf("%w: a message before the handshake", errFraming)
+		}
+		if err == nil {
+			err = g.command(flags, size, width)
+		}
+		if err != nil {
 			return 0, err
 		}
 	}
-	if len(g.staged) > 0 {
-		n := copy(p, g.staged)
-		if g.staged = g.staged[n:]; len(g.staged) == 0 {
-			g.staged = nil // a long frame is let go
-		}
-		return n, nil
-	}
-	n, err := g.in.Read(p[:min(len(p), g.body)])
-	g.body -= n
-	return n, err
+	n := copy(p, g.staged)
+	g.staged = g.staged[n:]
+	return n, nil
 }
 
-// next reads the head of the next frame and stages it, or deals with a
-// command.
-func (g *guard) next() error {
-	if g.frames == 0 && g.got > 0 {
-		g.hold(-g.got) // the last message is whole
+// recv reads one message behind the handshake.
+func (g *guard) recv() ([][]byte, error) {
+	frames := make([][]byte, 0, 2)
+	defer func() { g.hold(-g.got) }() // it is whole, or will never be
+	for total := uint64(0); ; {
+		flags, size, width, err := g.next()
+		switch {
+		case err != nil:
+			return nil, err
+		case flags&flagCommand != 0 && len(frames) > 0:
+			return nil, fmt.Errorf("%w: a command inside a message", errFraming)
+		case flags&flagCommand != 0:
+			if err := g.command(flags, size, width); err != nil {
+				return nil, err
+			}
+			continue
+		case size > MaxFrame:
+			return nil, fmt.Errorf("%w: a frame of %d bytes", errFraming, size)
+		}
+		if total += size; len(frames) == MaxFrames || total > MaxMessage {
+			return nil, fmt.Errorf("%w: a message of more than %d frames, %d bytes", errFraming, len(frames), total)
+		}
+		body, err := g.body(int(size))
+		if err != nil {
+			return nil, err
+		}
+		frames = append(frames, body)
+		if flags&flagMore == 0 {
+			return frames, nil
+		}
 	}
-	flags, err := g.in.ReadByte()
+}
+
+// next reads the head of the next frame.
+func (g *guard) next() (flags byte, size uint64, width int, err error) {
+	flags, err = g.in.ReadByte()
 	if err != nil {
-		return err
+		return 0, 0, 0, err
 	}
-	width := 1
+	width = 2
 	if flags&flagLong != 0 {
-		width = 8
+		width = 9
 	}
 	g.head = [9]byte{flags}
-	if _, err := readFull(g.in, g.head[1:1+width]); err != nil {
-		return err
+	if err := readFull(g.in, g.head[1:width]); err != nil {
+		return 0, 0, 0, err
 	}
-	size := uint64(g.head[1])
-	if width == 8 {
+	size = uint64(g.head[1])
+	if width == 9 {
 		size = binary.BigEndian.Uint64(g.head[1:])
 	}
 	if flags&^(flagMore|flagLong|flagCommand) != 0 {
-		return fmt.Errorf("%w: flags 0x%x", errFraming, flags)
+		return 0, 0, 0, fmt.Errorf("%w: flags 0x%x", errFraming, flags)
 	}
-	if flags&flagCommand != 0 {
-		return g.command(flags, size, 1+width)
-	}
-	return g.message(flags, size, 1+width)
+	return flags, size, width, nil
 }
 
-// message admits one frame of a message.
-func (g *guard) message(flags byte, size uint64, width int) error {
-	if g.conn == nil {
-		return fmt.Errorf("%w: a message before the handshake", errFraming)
+// body reads a frame. Memory for a long one grows with what has come.
+func (g *guard) body(size int) ([]byte, error) {
+	if size <= unheeded {
+		b := make([]byte, size)
+		err := readFull(g.in, b)
+		g.hold(size)
+		return b, err
 	}
-	if size > MaxFrame {
-		return fmt.Errorf("%w: a frame of %d bytes", errFraming, size)
-	}
-	g.frames++
-	g.size += int(size)
-	if g.frames > MaxFrames || g.size > MaxMessage {
-		return fmt.Errorf("%w: a message of %d frames, %d bytes", errFraming, g.frames, g.size)
-	}
-	if flags&flagMore == 0 {
-		g.frames, g.size = 0, 0
-	}
-	if size > unheeded {
-		return g.gather(int(size), width)
-	}
-	g.staged, g.body = g.head[:width], int(size)
-	g.hold(int(size))
-	return nil
-}
-
-// gather reads a long frame before zmq4, which believes its length, makes room
-// for it: memory grows with what has come, and is counted.
-func (g *guard) gather(size, width int) error {
-	b := append(make([]byte, 0, unheeded), g.head[:width]...)
-	for size += width; len(b) < size; {
-		b = slices.Grow(b, min(size-len(b), len(b)))
+	b := make([]byte, 0, unheeded)
+	for len(b) < size {
+		b = slices.Grow(b, min(size-len(b), max(1, len(b))))
 		n, err := g.in.Read(b[len(b):min(size, cap(b))])
 		b = b[:len(b)+n]
 		if err != nil {
-			return err
+			return nil, err
 		}
 		g.hold(n)
 	}
-	g.staged = b
-	return nil
+	return b, nil
 }
 
 // hold counts bytes of a message that is not whole.
 func (g *guard) hold(n int) {
 	g.got += n
-	if g.conn != nil {
-		g.conn.hold(g.got)
+	g.conn.hold(g.got)
+}
+
+// appendMessage writes frames as they are on the wire.
+func appendMessage(b []byte, frames [][]byte) []byte {
+	for i, f := range frames {
+		var flags byte
+		if i < len(frames)-1 {
+			flags = flagMore
+		}
+		if len(f) < 256 {
+			b = append(b, flags, byte(len(f)))
+		} else {
+			b = append(b, flags|flagLong)
+			b = binary.BigEndian.AppendUint64(b, uint64(len(f)))
+		}
+		b = append(b, f...)
 	}
+	return b
 }
 
 // command reads a command whole. During the handshake a sound one is passed
 // on; behind it PING is answered and everything else ignored.
 func (g *guard) command(flags byte, size uint64, width int) error {
-	if size > maxCommand || flags&flagMore != 0 || g.frames > 0 {
+	if size > maxCommand || flags&flagMore != 0 {
 		return fmt.Errorf("%w: a command of %d bytes, flags 0x%x", errFraming, size, flags)
 	}
 	frame := make([]byte, width+int(size))
 	copy(frame, g.head[:width])
 	body := frame[width:]
-	if _, err := readFull(g.in, body); err != nil {
+	if err := readFull(g.in, body); err != nil {
 		return err
 	}
 	if len(body) == 0 || len(body) < 1+int(body[0]) {
@@ -214,15 +221,14 @@ func checkReady(name string, b []byte) error {
 	return nil
 }
 
-// readFull fills p; the end of the stream inside it is an error of its own.
-func readFull(r *bufio.Reader, p []byte) (int, error) {
-	n := 0
-	for n < len(p) {
-		m, err := r.Read(p[n:])
-		n += m
+// readFull fills p. (io.ReadFull would make the end inside it another error.)
+func readFull(r *bufio.Reader, p []byte) error {
+	for len(p) > 0 {
+		n, err := r.Read(p)
 		if err != nil {
-			return n, err
+			return err
 		}
+		p = p[n:]
 	}
-	return n, nil
+	return nil
 }

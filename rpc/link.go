@@ -53,12 +53,11 @@ func randomBase() string {
 }
 
 // newID is 32 hex digits, unique on this link.
-func (l *Link) newID() string {
+func (l *Link) newID() (b [idSize]byte) {
 	n := l.seq.Add(1)
-	var b [32]byte
 	hex.Encode(b[:8], []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
 	copy(b[8:], l.base)
-	return string(b[:])
+	return b
 }
 
 // Peer says who is at the other end.
@@ -219,9 +218,9 @@ func (l *Link) emit(envelope [][]byte, responseTo []byte, name string, args ...a
 
 // transmit sends the sealed event in e.
 func (l *Link) transmit(envelope [][]byte, e *encoder) error {
-	var few [4][]byte
-	frames := append(append(few[:0], envelope...), e.buf.Bytes())
-	err := l.conn.Send(frames)
+	e.frames = append(append(e.frames[:0], envelope...), e.buf.Bytes())
+	err := l.conn.Send(e.frames)
+	clear(e.frames)
 	switch {
 	case err == nil || errors.Is(err, ErrTooLarge):
 		return err

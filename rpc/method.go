@@ -68,7 +68,8 @@ func (c *Call) Raw() []byte { return c.args }
 // defaults. A wrong number or type is an error named "Invalid". An *any gets int64, uint64, float64, string, []byte, []any
 // or map[string]any. It may be called again.
 func (c *Call) Decode(into ...any) error {
-	values, ok := elements(c.args)
+	var few [4][]byte
+	values, ok := elements(c.args, few[:0])
 	if !ok {
 		if len(into) > 0 || len(c.args) == 0 || c.args[0] != 0xc0 {
 			return invalid("%s: the arguments are no list", c.Method)

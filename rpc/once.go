@@ -266,7 +266,7 @@ func (o *Once) forget(r *onceRun) {
 // Without a key, or with an empty or nil one, ok is false.
 func (c *Call) IdempotencyKey() (key string, ok bool, err error) {
 	raw, err := lookup(c.header, keyOnce)
-	if values, list := elements(c.args); err == nil && raw == nil && c.method.Key != "" && list && len(values) > 0 {
+	if values, list := elements(c.args, nil); err == nil && raw == nil && c.method.Key != "" && list && len(values) > 0 {
 		raw, err = lookup(values[0], c.method.Key)
 		if errors.Is(err, errNoMap) {
 			return "", false, nil // the method says so, and better

@@ -16,10 +16,11 @@ type incoming struct {
 	id       []byte   // raw, echoed with the type it came in
 	size     int      // bytes of the event
 	cancel   context.CancelCauseFunc
+	call     Call
 
 	pulse   pulse
 	credits int
-	more    chan struct{} // one token: credits came
+	more    chan struct{} // one token: credits came; nil until somebody waits
 	gone    bool          // closed by either side; nothing may be sent any more
 	counted bool          // among the link's calls in progress
 }
@@ -30,8 +31,9 @@ func (l *Link) open(ctx context.Context, envelope [][]byte, e event, size int) {
 		return // belongs to no channel
 	}
 	received := time.Now()
-	in := &incoming{link: l, envelope: envelope, id: e.id, size: size, credits: 1, more: make(chan struct{}, 1)}
-	call := &Call{Method: e.name, Peer: l.conn.Peer(), link: l, args: e.args, header: e.header}
+	in := &incoming{link: l, envelope: envelope, id: e.id, size: size, credits: 1}
+	call := &in.call
+	*call = Call{Method: e.name, Peer: l.conn.Peer(), link: l, args: e.args, header: e.header}
 	due, err := e.due(received)
 	if refused := l.admit(call, e); refused != nil {
 		err = refused
@@ -50,7 +52,7 @@ func (l *Link) open(ctx context.Context, envelope [][]byte, e event, size int) {
 		}
 		return
 	}
-	go l.serve(ctx, in, call, due)
+	go l.serve(ctx, in, due)
 }
 
 // admit looks the method up and asks Allow.
@@ -100,7 +102,7 @@ func (l *Link) enter(in *incoming) error {
 }
 
 // serve runs the handler and answers.
-func (l *Link) serve(ctx context.Context, in *incoming, call *Call, due time.Time) {
+func (l *Link) serve(ctx context.Context, in *incoming, due time.Time) {
 	defer l.wg.Done()
 	defer in.leave()
 	defer in.cancel(context.Canceled)
@@ -114,8 +116,9 @@ func (l *Link) serve(ctx context.Context, in *incoming, call *Call, due time.Tim
 			return
 		}
 	}
+	call := &in.call
 	if call.Streams() {
-		call.send = func(item any) error { return in.send(run, eventStream, item) }
+		call.send = func(item any) error { return in.send(run, item) }
 	}
 	result, err := l.svc.handler(run, call)
 	in.answer(ctx, call.Streams(), result, err)
@@ -126,9 +129,9 @@ func (l *Link) serve(ctx context.Context, in *incoming, call *Call, due time.Tim
 func (in *incoming) answer(ctx context.Context, stream bool, result any, err error) {
 	switch {
 	case err == nil && stream:
-		err = in.final(ctx, eventDone, nil)
+		err = in.final(ctx, eventDone, false, nil)
 	case err == nil:
-		err = in.final(ctx, eventOK, []any{result})
+		err = in.final(ctx, eventOK, true, result)
 	}
 	if err == nil {
 		return
@@ -136,12 +139,13 @@ func (in *incoming) answer(ctx context.Context, stream bool, result any, err err
 	if errors.Is(err, ErrTooLarge) {
 		err = &named{NameInvalid, "the result: " + err.Error()}
 	}
-	_ = in.final(ctx, eventErr, triple(err)) // fails only when nobody waits
+	t := triple(err)
+	_ = in.final(ctx, eventErr, true, t[:]...) // fails only when nobody waits
 }
 
 // final is send for the last event: it leaves the channel just before.
-func (in *incoming) final(ctx context.Context, name string, args any) error {
-	e, err := in.encode(name, args)
+func (in *incoming) final(ctx context.Context, name string, list bool, values ...any) error {
+	e, err := in.encode(name, list, values...)
 	if err != nil {
 		return err
 	}
@@ -156,8 +160,8 @@ func (in *incoming) final(ctx context.Context, name string, args any) error {
 }
 
 // send sends an item when the peer has room for it.
-func (in *incoming) send(ctx context.Context, name string, args any) error {
-	e, err := in.encode(name, args)
+func (in *incoming) send(ctx context.Context, item any) error {
+	e, err := in.encode(eventStream, false, item)
 	if err != nil {
 		return err
 	}
@@ -169,12 +173,17 @@ func (in *incoming) send(ctx context.Context, name string, args any) error {
 }
 
 // encode makes the event before any credit is spent, so that one that cannot
-// be sent costs none. The encoder must be put back.
-func (in *incoming) encode(name string, args any) (*encoder, error) {
+// be sent costs none. Its args are a list of the values, or else the one. The
+// encoder must be put back.
+func (in *incoming) encode(name string, list bool, values ...any) (*encoder, error) {
 	e := in.link.svc.pool.get()
 	err := e.event(&opening{id: in.link.newID(), responseTo: in.id, name: name})
-	if err == nil {
-		err = e.value(args)
+	switch {
+	case err != nil:
+	case list:
+		err = e.list(values...)
+	default:
+		err = e.value(values[0])
 	}
 	if err == nil {
 		err = e.seal()
@@ -196,6 +205,9 @@ func (in *incoming) spend(ctx context.Context) error {
 		gone, ok := in.gone, in.credits > 0
 		if ok && !gone {
 			in.credits--
+		}
+		if !ok && in.more == nil {
+			in.more = make(chan struct{}, 1)
 		}
 		in.link.mu.Unlock()
 		switch {
@@ -252,7 +264,8 @@ func (in *incoming) lose(err error) {
 func (in *incoming) arrive(e event) {
 	switch e.name {
 	case eventMore:
-		values, _ := elements(e.args)
+		var few [1][]byte
+		values, _ := elements(e.args, few[:0])
 		if len(values) == 0 {
 			return
 		}

@@ -201,7 +201,7 @@ func (t *zmqTransport) open(ctx context.Context, conn net.Conn, kind zmq4.Socket
 	if err := t.identify(conn, &peer, z.Peer.Meta["Identity"], kind == zmq4.Dealer); err != nil {
 		return nil, err
 	}
-	return newZMQConn(z, g, peer, at), nil
+	return newZMQConn(g, peer, at), nil
 }
 
 // tuneSocket makes the kernel give up on a peer whose machine has vanished.

@@ -26,7 +26,7 @@ const (
 // flusher writes the other one; they swap. So a send never waits for the
 // peer, and messages that come close together go out in one write.
 type zmqConn struct {
-	zmq   *zmq4.Conn
+	guard *guard
 	raw   net.Conn
 	peer  Peer
 	place *place // among the listener's; nil when dialled
@@ -43,9 +43,9 @@ type zmqConn struct {
 	err     error  // why nothing may be sent any more
 }
 
-func newZMQConn(z *zmq4.Conn, g *guard, peer Peer, at *place) *zmqConn {
+func newZMQConn(g *guard, peer Peer, at *place) *zmqConn {
 	c := &zmqConn{
-		zmq: z, raw: g.Conn, peer: peer, place: at,
+		guard: g, raw: g.Conn, peer: peer, place: at,
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	g.established(c)
@@ -67,8 +67,7 @@ func (c *zmqConn) Send(frames [][]byte) error {
 	case len(c.buf)+c.writing+size > MaxQueue:
 		err = ErrSlowPeer
 	default:
-		// zmq4 writes to the guard, which appends to c.buf: no I/O happens here.
-		err = c.zmq.SendMsg(zmq4.Msg{Frames: frames})
+		c.buf = appendMessage(c.buf, frames)
 	}
 	victim := c.count()
 	c.mu.Unlock()
@@ -114,9 +113,6 @@ func (c *zmqConn) pong(context []byte) error {
 	return nil
 }
 
-// write is the guard's: bytes of a message, with the mutex held by Send.
-func (c *zmqConn) write(p []byte) { c.buf = append(c.buf, p...) }
-
 func (c *zmqConn) kick() {
 	select {
 	case c.wake <- struct{}{}:
@@ -125,9 +121,9 @@ func (c *zmqConn) kick() {
 }
 
 func (c *zmqConn) Recv() ([][]byte, error) {
-	msg, err := c.zmq.RecvMsg()
+	frames, err := c.guard.recv()
 	if err == nil {
-		return msg.Frames, nil
+		return frames, nil
 	}
 	c.mu.Lock()
 	why := c.err
