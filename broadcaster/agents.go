@@ -17,6 +17,7 @@ import (
 // caller is a link to an agent: [*rpc.Link].
 type caller interface {
 	Call(ctx context.Context, method string, result any, args ...any) error
+	Stream(ctx context.Context, method string, args ...any) (*rpc.Stream, error)
 	Peer() rpc.Peer
 	Done() <-chan struct{}
 	Close() error

@@ -23,6 +23,7 @@ type Info struct {
 func (b *Broadcaster) ClientMethods() rpc.Methods {
 	methods := b.appMethods()
 	maps.Copy(methods, b.wishMethods())
+	maps.Copy(methods, b.relayMethods())
 	return methods
 }
 

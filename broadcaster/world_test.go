@@ -217,7 +217,9 @@ func start(t *testing.T, nodes view, resolve images) *world {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = rpc.Serve(ctx, lis, rpc.Config{Identity: "broadcaster", Methods: methods}) })
+	wg.Go(func() {
+		_ = rpc.Serve(ctx, lis, rpc.Config{Identity: "broadcaster", Methods: methods, Invoke: []func(rpc.Invoker) rpc.Invoker{broadcaster.TellCaller}})
+	})
 	wg.Go(func() {
 		if err := w.b.Run(ctx); !errors.Is(err, context.Canceled) {
 			t.Errorf("Run: %v", err)
@@ -241,9 +243,17 @@ func (w *world) dial(name string, methods rpc.Methods) *rpc.Link {
 // node is an agent that is registered.
 func (w *world) node(name string, a agent) *rpc.Link {
 	w.t.Helper()
-	l := w.dial(name, rpc.Methods{"offer": rpc.Unary("", "offer", func(ctx context.Context, _ *rpc.Call, o placement.Offer) (placement.OfferAnswer, error) {
+	return w.nodeServing(name, a, nil)
+}
+
+// nodeServing is one with more methods.
+func (w *world) nodeServing(name string, a agent, more rpc.Methods) *rpc.Link {
+	w.t.Helper()
+	methods := rpc.Methods{"offer": rpc.Unary("", "offer", func(ctx context.Context, _ *rpc.Call, o placement.Offer) (placement.OfferAnswer, error) {
 		return a(ctx, o)
-	})})
+	})}
+	maps.Copy(methods, more)
+	l := w.dial(name, methods)
 	if err := w.register(l, name); err != nil {
 		w.t.Fatal(err)
 	}

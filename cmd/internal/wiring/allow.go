@@ -38,6 +38,8 @@ func broadcasterGrants() grants {
 		"events":      people,
 		"nodes":       people,
 		"node_change": operator,
+		"call":        operator,
+		"call_stream": operator,
 		"registry":    all,
 		"info":        all,
 

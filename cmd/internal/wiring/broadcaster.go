@@ -154,7 +154,7 @@ func (c BroadcasterConfig) run(ctx context.Context, ledger *retryq.Ledger, regis
 		defer l.Close()
 		addresses.Listen = append(addresses.Listen, l.Addr())
 		g.Go(func() error {
-			return rpc.Serve(ctx, l, rpc.Config{Identity: "broadcaster", Methods: methods, Logger: c.Logger, Allow: broadcasterGrants().allow})
+			return rpc.Serve(ctx, l, rpc.Config{Identity: "broadcaster", Methods: methods, Logger: c.Logger, Allow: broadcasterGrants().allow, Invoke: []func(rpc.Invoker) rpc.Invoker{broadcaster.TellCaller}})
 		})
 	}
 	g.Go(func() error { return ledger.Run(ctx) })
