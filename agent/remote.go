@@ -21,6 +21,10 @@ type Remote struct {
 	addr      string
 	cfg       rpc.Config
 	link      atomic.Pointer[rpc.Link]
+
+	// Alarm, if set before Run, is what each beat says an operator should
+	// know; "" is nothing.
+	Alarm func() string
 }
 
 // NewRemote makes the link's end; it dials when [Remote.Run] runs. Identity
@@ -29,7 +33,7 @@ func NewRemote(t rpc.Transport, addr string, cfg rpc.Config) *Remote {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Remote{transport: t, addr: addr, cfg: cfg}
+	return &Remote{transport: t, addr: addr, cfg: cfg, Alarm: func() string { return "" }}
 }
 
 // Run runs the agent and keeps its link, on which methods are served. Both end
@@ -69,7 +73,7 @@ func (r *Remote) up(ctx context.Context, l *rpc.Link, a *Agent) error {
 	for {
 		if cluster := a.Cluster(); cluster != "" {
 			call, stop := context.WithTimeout(ctx, a.cfg.RPC)
-			err := l.Call(call, "beat", nil, placement.Beat{Cluster: cluster, Node: a.cfg.Node, Role: placement.RoleAgent})
+			err := l.Call(call, "beat", nil, placement.Beat{Cluster: cluster, Node: a.cfg.Node, Role: placement.RoleAgent, Alarm: r.Alarm()})
 			stop()
 			if err != nil && ctx.Err() == nil {
 				a.Logger.Debug("beat was not heard", "err", err)

@@ -40,7 +40,7 @@ func (b *Broadcaster) NodeMethods() rpc.Methods {
 }
 
 // register seats the link before the ledger gives a session, so that of two
-// agents with one name only the first gets one.
+// machines with one name only the first gets one.
 func (b *Broadcaster) register(ctx context.Context, c *rpc.Call, r placement.Register) (placement.Registered, error) {
 	if r.V != placement.Format {
 		return placement.Registered{}, invalid(fmt.Sprintf("node %.63s speaks format %d", r.Node, r.V), fmt.Sprintf("this broadcaster speaks format %d", placement.Format), "install the same version on both")
@@ -57,7 +57,7 @@ func (b *Broadcaster) register(ctx context.Context, c *rpc.Call, r placement.Reg
 		}
 	}
 	link := c.Link()
-	if err := b.deps.Agents.take(ctx, r.Node, link); err != nil {
+	if err := b.deps.Agents.take(ctx, r.Node, r.Boot, link); err != nil {
 		return placement.Registered{}, err
 	}
 	got, err := b.deps.Records.Register(ctx, r)

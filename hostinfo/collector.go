@@ -3,6 +3,7 @@ package hostinfo
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -161,7 +162,17 @@ func (c *Collector) Beat(b placement.Beat) error {
 	if err := c.check(placement.Format, b.Cluster, b.Node); err != nil {
 		return err
 	}
-	return c.Heard(b.Node, b.Role)
+	if err := c.Heard(b.Node, b.Role); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	process := 0
+	if b.Role == placement.RoleHostinfo {
+		process = 1
+	}
+	c.nodes[b.Node].alarms[process] = fmt.Sprintf("%.300s", b.Alarm)
+	return nil
 }
 
 // Heard says that there was a word from a process of a node, on whatever way

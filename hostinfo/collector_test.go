@@ -111,6 +111,17 @@ func TestNodesMergeRecordsAndWhatIsHeard(t *testing.T) {
 			t.Errorf("copies %v", got)
 		}
 
+		beat := placement.Beat{Cluster: "c1", Node: "n1", Role: placement.RoleAgent, Alarm: "its certificate ends"}
+		for _, wantAlarms := range []int{1, 0} {
+			if err := c.Beat(beat); err != nil {
+				t.Fatal(err)
+			}
+			if got := status(t, c, "n1").Alarms; len(got) != wantAlarms {
+				t.Errorf("after the beat %+v alarms %q", beat, got)
+			}
+			beat.Alarm = ""
+		}
+
 		l.mu.Lock()
 		l.records[1].Draining = true // n1
 		l.mu.Unlock()

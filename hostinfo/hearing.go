@@ -15,6 +15,7 @@ type node struct {
 	name     placement.NodeID
 	agent    time.Time // last word of each process; zero: none yet
 	hostinfo time.Time
+	alarms   [2]string // of agentd and of hostinfod, by their beats
 
 	link   uint64 // the newest, and when it was opened
 	opened time.Time

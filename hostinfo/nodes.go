@@ -33,6 +33,11 @@ func (c *Collector) Nodes(ctx context.Context) ([]placement.NodeStatus, error) {
 			status.Agent = status.Agent && !n.agent.IsZero()
 			status.Hostinfo = status.Hostinfo && !n.hostinfo.IsZero()
 			status.Room, status.Unknown = n.room, slices.Clone(n.unknown)
+			for _, alarm := range n.alarms {
+				if alarm != "" {
+					status.Alarms = append(status.Alarms, alarm)
+				}
+			}
 		} else {
 			status.Agent, status.Hostinfo = false, false
 		}

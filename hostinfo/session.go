@@ -138,6 +138,7 @@ func (w *Watcher) open(ctx context.Context, c Central) (placement.Link, error) {
 func (w *Watcher) beat(ctx context.Context, c Central, s *session) error {
 	b := placement.Beat{Cluster: s.link.Cluster, Node: w.cfg.Node, Role: placement.RoleHostinfo}
 	for {
+		b.Alarm = w.cfg.Alarm()
 		call, cancel := context.WithTimeout(ctx, w.cfg.Timeout)
 		err := c.Beat(call, b)
 		cancel()

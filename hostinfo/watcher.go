@@ -29,6 +29,8 @@ type WatcherConfig struct {
 	Listing time.Duration // at most, for listing all daemons; 5 s
 	Measure time.Duration // between measurements of disk; 1 min
 
+	Alarm func() string // what beats say an operator should know; nil, "": nothing
+
 	Logger *slog.Logger
 	Rand   *rand.Rand // the watcher's alone
 }
@@ -36,6 +38,9 @@ type WatcherConfig struct {
 func (c *WatcherConfig) check() error {
 	if err := placement.CheckName("node", string(c.Node)); err != nil {
 		return err
+	}
+	if c.Alarm == nil {
+		c.Alarm = func() string { return "" }
 	}
 	if c.Logger == nil || c.Rand == nil || c.OpDir == "" {
 		return errors.New("hostinfo: a watcher needs a logger, a source of randomness and the directory of the op file")

@@ -12,6 +12,7 @@ type Register struct {
 	Node    NodeID            `json:"node"`
 	Session uint64            `json:"session"` // in its file; 0: none
 	Mark    Mark              `json:"mark"`    // the highest it has seen
+	Boot    string            `json:"boot,omitempty"` // of the machine's kernel: another one is another machine, or the same later
 	Address string            `json:"address"`
 	Labels  map[string]string `json:"labels,omitempty"` // arch, os, kernel ...
 }
@@ -181,4 +182,5 @@ type Beat struct {
 	Cluster string `json:"cluster"`
 	Node    NodeID `json:"node"`
 	Role    string `json:"role"`
+	Alarm   string `json:"alarm,omitempty"` // what an operator should know; "": all is well
 }

@@ -64,8 +64,9 @@ func (c *NodeConfig) RunAgent(ctx context.Context, ready func()) error {
 	host := dockerd.New(c.dockerd(cluster, shelf.Addr().String()), network{nets})
 	transport := c.transport(c.Logger)
 	remote := agent.NewRemote(transport, c.Broadcaster, rpc.Config{Logger: c.Logger, Rand: newRand(), Allow: nodeGrants().allow})
+	remote.Alarm = c.alarm
 	a, err := agent.New(agent.Config{
-		Node: c.Node, Address: c.Address.String(), Labels: c.labels(), Cluster: cluster,
+		Node: c.Node, Address: c.Address.String(), Boot: bootID(), Labels: c.labels(), Cluster: cluster,
 		StateDir: c.StateDir, RunDir: c.RunDir, Capacity: capacity,
 	}, agent.Deps{
 		Runtime: host, Eyes: host, Ports: ports{nets, host, c.Address}, Claims: claims,

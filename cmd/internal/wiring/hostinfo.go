@@ -30,7 +30,7 @@ func (c *NodeConfig) RunHostinfo(ctx context.Context, ready func()) error {
 		return unlessEnded(ctx, err)
 	}
 	watcher, err := hostinfo.NewWatcher(hostinfo.WatcherConfig{
-		Cluster: cluster, Node: c.Node, OpDir: c.RunDir, Capacity: capacity, Logger: c.Logger, Rand: newRand(),
+		Cluster: cluster, Node: c.Node, OpDir: c.RunDir, Capacity: capacity, Alarm: c.alarm, Logger: c.Logger, Rand: newRand(),
 	}, hostinfo.Docker(dockerd.Observe(c.dockerd(cluster, ""))), hostinfo.NewMachine(c.StateDir))
 	if err != nil {
 		return err
