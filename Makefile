@@ -63,6 +63,10 @@ fuzz: ## each fuzz target of rpc, side by side for 60 s (FUZZTIME=10m: longer)
 	done; \
 	for job in $$jobs; do wait $$job || failed=yes; done; [ -z "$$failed" ]
 
+.PHONY: soak
+soak: ## 200,000 calls over links that are killed and stalled all the time (SOAK=n: so many)
+	@SOAK=$(or $(SOAK),200000) $(GO) test -run '^TestSoak$$' -count=1 -timeout 60m -v ./rpc
+
 .PHONY: e2e
 e2e: setup-test build ## the short end-to-end runs: whole clusters of real processes
 	@$(GO) test -count=1 -timeout 15m -v ./test/e2e/...
