@@ -103,9 +103,9 @@ type Agent struct {
 	book    *book
 	tasks   map[placement.ID]*task
 	stops   map[stopKey]chan struct{} // each closed when the order is carried out
-	placing int  // tasks that place
-	claimOK bool // the claims could be reached last time
-	tidied  bool // ports were set right after the start
+	placing int                       // tasks that place
+	claimOK bool                      // the claims could be reached last time
+	tidied  bool                      // ports were set right after the start
 }
 
 // New opens the state directory, which no other agent may have open, and reads

@@ -42,6 +42,7 @@ var house = map[string]room{
 	"retryq/memstore":    {2, "the ledger's store in memory", []string{"retryq", "internal/placement"}},
 	"broadcaster":        {2, "offers and samples", []string{"internal/placement", "internal/trace", "rpc"}},
 	"agent":              {2, "admits and deploys", []string{"internal/placement", "internal/trace", "internal/opfile", "internal/dockerd", "rpc"}},
+	"agent/console":      {2, "what people do to one node's containers", []string{"internal/placement", "internal/dockerd", "rpc"}},
 	"hostinfo":           {2, "observes and watches silence", []string{"internal/placement", "internal/opfile", "internal/dockerd", "rpc"}},
 	"cmd/...":            {3, "where parts meet", []string{anything}},
 	"examples/...":       {3, "programs to run on Longshore, and of its parts", []string{"rpc"}},

@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"longshore/agent"
+	"longshore/agent/console"
 	"longshore/internal/claim"
 	"longshore/internal/dockerd"
 	"longshore/internal/hostnet"
@@ -63,7 +66,12 @@ func (c *NodeConfig) RunAgent(ctx context.Context, ready func()) error {
 	}
 	host := dockerd.New(c.dockerd(cluster, shelf.Addr().String()), network{nets})
 	transport := c.transport(c.Logger)
-	remote := agent.NewRemote(transport, c.Broadcaster, rpc.Config{Logger: c.Logger, Rand: newRand(), Allow: nodeGrants().allow})
+	once := rpc.NewOnce(rpc.OnceConfig{Forget: undone})
+	defer once.Close()
+	remote := agent.NewRemote(transport, c.Broadcaster, rpc.Config{
+		Logger: c.Logger, Rand: newRand(), Allow: nodeGrants().allow,
+		Serve: []func(rpc.Handler) rpc.Handler{console.Relayed(nodeGrants().allow), once.Serve},
+	})
 	remote.Alarm = c.alarm
 	a, err := agent.New(agent.Config{
 		Node: c.Node, Address: c.Address.String(), Boot: bootID(), Labels: c.labels(), Cluster: cluster,
@@ -75,6 +83,8 @@ func (c *NodeConfig) RunAgent(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
+	methods := a.Methods()
+	maps.Copy(methods, console.New(c.Node, console.Deps{Node: a, Ports: a, Ledger: remote, Insides: host, Sights: host}).Methods())
 	local, err := c.listenLocal(ctx, transport, "agent.sock")
 	if err != nil {
 		return err
@@ -87,10 +97,17 @@ func (c *NodeConfig) RunAgent(ctx context.Context, ready func()) error {
 		func(ctx context.Context) error { return c.renew(ctx, askRenewal(transport, c.Broadcaster)) },
 	}
 	above := []func(context.Context) error{
-		func(ctx context.Context) error { return remote.Run(ctx, a, a.Methods()) },
-		func(ctx context.Context) error { return c.serveLocal(ctx, local, a.Methods()) },
+		func(ctx context.Context) error { return remote.Run(ctx, a, methods) },
+		func(ctx context.Context) error { return c.serveLocal(ctx, local, methods, once.Serve) },
 	}
 	return unlessEnded(ctx, runOver(ctx, below, above, ready))
+}
+
+// undone tells errors that prove that a call did nothing, so that its
+// idempotency key may be used again.
+func undone(err error) bool {
+	e, ok := errors.AsType[*placement.Error](err)
+	return ok && slices.Contains([]string{placement.KindInvalid, placement.KindNotFound, placement.KindRefused, placement.KindUnavailable}, e.Kind)
 }
 
 // runOver runs what is above until ctx ends or any part fails, and what is
@@ -141,9 +158,9 @@ func (c *NodeConfig) listenLocal(ctx context.Context, t rpc.Transport, socket st
 	return l, nil
 }
 
-func (c *NodeConfig) serveLocal(ctx context.Context, l rpc.Listener, methods rpc.Methods) error {
+func (c *NodeConfig) serveLocal(ctx context.Context, l rpc.Listener, methods rpc.Methods, around ...func(rpc.Handler) rpc.Handler) error {
 	defer l.Close()
-	return rpc.Serve(ctx, l, rpc.Config{Identity: string(c.Node), Methods: methods, Logger: c.Logger, Allow: nodeGrants().allow})
+	return rpc.Serve(ctx, l, rpc.Config{Identity: string(c.Node), Methods: methods, Logger: c.Logger, Allow: nodeGrants().allow, Serve: around})
 }
 
 // closer is a table of claims that holds connections.

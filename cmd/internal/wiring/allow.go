@@ -62,6 +62,7 @@ func nodeGrants() grants {
 	var (
 		broadcaster = []string{placement.RoleBroadcaster}
 		both        = []string{placement.RoleBroadcaster, placement.RoleOperator}
+		people      = []string{placement.RoleBroadcaster, placement.RoleOperator, placement.RoleUser}
 	)
 	return grants{
 		"offer":   broadcaster,
@@ -70,6 +71,26 @@ func nodeGrants() grants {
 		"daemons": both,
 		"room":    both,
 		"info":    both,
+		"drain":   both,
+
+		"container_list":    people,
+		"container_inspect": people,
+		"container_create":  people,
+		"container_start":   people,
+		"container_stop":    people,
+		"container_destroy": people,
+		"container_logs":    people,
+		"container_stats":   people,
+		"exec":              people,
+		"exec_stream":       people,
+		"cp_in":             people,
+		"cp_out":            people,
+		"port_add":          people,
+		"port_remove":       people,
+		"port_list":         people,
+		"image_list":        people,
+		"capacity":          people,
+		"refusals":          people,
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"longshore/agent"
+	"longshore/agent/console"
 	"longshore/broadcaster"
 	"longshore/hostinfo"
 	"longshore/internal/placement"
@@ -22,7 +23,7 @@ func TestEveryMethodHasALine(t *testing.T) {
 		served []rpc.Methods
 	}{
 		"broadcasterd": {broadcasterGrants(), []rpc.Methods{caster.ClientMethods(), caster.NodeMethods(), (*hostinfo.Collector)(nil).Methods(), issuer{}.methods()}},
-		"a node":       {nodeGrants(), []rpc.Methods{(*agent.Agent)(nil).Methods(), (*hostinfo.Watcher)(nil).Methods()}},
+		"a node":       {nodeGrants(), []rpc.Methods{(*agent.Agent)(nil).Methods(), new(console.Console).Methods(), (*hostinfo.Watcher)(nil).Methods()}},
 	} {
 		served := rpc.Methods{}
 		for _, m := range c.served {
