@@ -73,8 +73,12 @@ func (r *Remote) up(ctx context.Context, l *rpc.Link, a *Agent) error {
 	for {
 		if cluster := a.Cluster(); cluster != "" {
 			call, stop := context.WithTimeout(ctx, a.cfg.RPC)
-			err := l.Call(call, "beat", nil, placement.Beat{Cluster: cluster, Node: a.cfg.Node, Role: placement.RoleAgent, Alarm: r.Alarm()})
+			var mark placement.Mark
+			err := l.Call(call, "beat", &mark, placement.Beat{Cluster: cluster, Node: a.cfg.Node, Role: placement.RoleAgent, Alarm: r.Alarm()})
 			stop()
+			if err == nil {
+				err = a.hear(mark) // a new start of the ledger is registered with at once
+			}
 			if err != nil && ctx.Err() == nil {
 				a.Logger.Debug("beat was not heard", "err", err)
 			}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -120,13 +121,39 @@ func (r *requests) load(ctx context.Context, digest string) (req placement.Reque
 		r.leave(digest)
 		return req, false
 	}
-	b, err := os.ReadFile(r.path(digest))
-	sum := sha256.Sum256(b)
-	if err != nil || "sha256:"+hex.EncodeToString(sum[:]) != digest || json.Unmarshal(b, &req) != nil {
+	req, err := r.read(digest)
+	if err != nil {
 		r.leave(digest)
 		return placement.Request{}, false
 	}
 	return req, true
+}
+
+// digestForm keeps what others ask for within the directory.
+var digestForm = regexp.MustCompile("^sha256:[0-9a-f]{64}$")
+
+// read is the request in the file of that name, if it holds what its name says.
+func (r *requests) read(digest string) (req placement.Request, err error) {
+	fault := func(kind, what string) error {
+		return &placement.Error{Kind: kind, What: what, Next: "the copies made from it run on; what they are is not known"}
+	}
+	if !digestForm.MatchString(digest) {
+		return req, fault(placement.KindInvalid, fmt.Sprintf("%.80q is no digest of a request", digest))
+	}
+	b, err := os.ReadFile(r.path(digest))
+	sum := sha256.Sum256(b)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return req, fault(placement.KindNotFound, "there is no file of request "+digest)
+	case err != nil:
+		return req, fmt.Errorf("read a request: %w", err)
+	case "sha256:"+hex.EncodeToString(sum[:]) != digest:
+		return req, fault(placement.KindRefused, "the file of request "+digest+" is damaged")
+	}
+	if err := json.Unmarshal(b, &req); err != nil {
+		return placement.Request{}, fault(placement.KindRefused, "the file of request "+digest+" is of no known form")
+	}
+	return req, nil
 }
 
 // leave takes a user away, and the file with the last one. What cannot be

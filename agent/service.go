@@ -63,6 +63,15 @@ func (a *Agent) Copies() []placement.Copy {
 	return copies
 }
 
+// LinkMethods is what the agent serves on its link to the broadcaster alone,
+// beside Methods: requests may hold secrets.
+func (a *Agent) LinkMethods() rpc.Methods {
+	return rpc.Methods{
+		"request": rpc.Unary("Tells the request that a copy on this node was made from, from its file.", "digest",
+			func(_ context.Context, _ *rpc.Call, digest string) (placement.Request, error) { return a.requests.read(digest) }),
+	}
+}
+
 // Methods is what the agent serves: to the broadcaster on the link between
 // them, and on the node's socket.
 func (a *Agent) Methods() rpc.Methods {

@@ -80,6 +80,24 @@ func (a *Agents) Stop(ctx context.Context, node placement.NodeID, o placement.St
 	return nil
 }
 
+// Request asks the node's agent for the request that a copy there was made
+// from. What the agent refuses is a [placement.Error].
+func (a *Agents) Request(ctx context.Context, node placement.NodeID, digest string) (placement.Request, error) {
+	var got placement.Request
+	link := a.link(node)
+	if link == nil {
+		return got, errNoAgent
+	}
+	err := link.Call(ctx, "request", &got, digest)
+	if remote, ok := errors.AsType[*rpc.RemoteError](err); ok {
+		return got, placement.ErrorFrom(remote.Name, remote.Message)
+	}
+	if err != nil {
+		return got, fmt.Errorf("request: %w", err)
+	}
+	return got, nil
+}
+
 // link is the live link of a node that is registered, or nil.
 func (a *Agents) link(node placement.NodeID) caller {
 	a.mu.Lock()

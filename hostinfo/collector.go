@@ -22,6 +22,8 @@ type Ledger interface {
 	Nodes(ctx context.Context) ([]placement.NodeRecord, error)
 	// MoreRoom says that a node has more free room than before.
 	MoreRoom(node placement.NodeID, free placement.Resources)
+	// Mark is the ledger's present one: every answer to an agent carries it.
+	Mark() placement.Mark
 }
 
 // Orders carries stop orders to the agents.

@@ -87,7 +87,7 @@ func TestNodesMergeRecordsAndWhatIsHeard(t *testing.T) {
 		}
 
 		l.answer = func(context.Context, placement.Report) (placement.ReportAnswer, []placement.StopOrder, error) {
-			return placement.ReportAnswer{Unknown: []placement.ID{web1}}, nil, nil
+			return placement.ReportAnswer{Unknown: []placement.Unknown{{ID: web1, Why: "no file"}}}, nil, nil
 		}
 		if _, err := c.Link(t.Context(), placement.Hello{V: placement.Format, Cluster: "c1", Node: "n1"}); err != nil {
 			t.Fatal(err)
@@ -108,7 +108,7 @@ func TestNodesMergeRecordsAndWhatIsHeard(t *testing.T) {
 		want := placement.NodeStatus{
 			Node: "n1", State: placement.NodeReady, Address: "addr-n1", Labels: map[string]string{"arch": "amd64", "zone": "z-n1"},
 			Room:  placement.Room{Capacity: placement.Resources{CPU: 4000}, Promised: placement.Resources{CPU: 1000}, Copies: 1},
-			Agent: true, Hostinfo: true, Silent: 2000, Unknown: []string{string(web1)},
+			Agent: true, Hostinfo: true, Silent: 2000, Unknown: []string{string(web1) + ": no file"},
 		}
 		if diff := cmp.Diff(want, status(t, c, "n1")); diff != "" {
 			t.Errorf("status (-want +got):\n%s", diff)

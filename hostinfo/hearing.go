@@ -2,6 +2,7 @@ package hostinfo
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -100,8 +101,8 @@ func (c *Collector) took(n *node, r placement.Report, answer placement.ReportAns
 	n.listing = Listing{Daemons: r.Daemons, Copies: r.Copies}
 	n.digest = n.listing.digest()
 	n.unknown = n.unknown[:0:0]
-	for _, id := range answer.Unknown {
-		n.unknown = append(n.unknown, string(id))
+	for _, u := range answer.Unknown {
+		n.unknown = append(n.unknown, fmt.Sprintf("%s: %s", u.ID, u.Why))
 	}
 	n.show(r.Daemons, now)
 	free = r.Room.Free()

@@ -25,12 +25,12 @@ func (c *Collector) Methods() rpc.Methods {
 				}
 				return c.Report(ctx, r)
 			}),
-		"beat": rpc.Unary("takes a sign of life of a node's process", "beat",
-			func(_ context.Context, call *rpc.Call, b placement.Beat) (bool, error) {
+		"beat": rpc.Unary("takes a sign of life of a node's process, and tells the ledger's mark", "beat",
+			func(_ context.Context, call *rpc.Call, b placement.Beat) (placement.Mark, error) {
 				if err := speaksAs(call, b.Role, b.Node); err != nil {
-					return false, err
+					return placement.Mark{}, err
 				}
-				return true, c.Beat(b)
+				return c.ledger.Mark(), c.Beat(b)
 			}),
 	}
 }

@@ -159,7 +159,7 @@ func (l *Ledger) answerUnknown(ctx context.Context, b placement.Bind, h hold) (r
 		return rule.Answer{}, 0, err
 	case tomb && !h.on:
 		return rule.Answer{Verdict: placement.VerdictNo, Reason: &placement.Reason{Code: placement.ReasonBind, Text: "the placement was removed"}}, 0, nil
-	case tomb:
+	case tomb, h.on && h.all: // it may be taken in
 		return rule.Answer{Verdict: placement.VerdictWait}, waitHold, nil
 	}
 	return rule.Answer{Verdict: placement.VerdictWait, Reason: &placement.Reason{Code: placement.ReasonBind, Text: "the ledger does not know the placement"}}, waitUnknown, nil

@@ -59,8 +59,20 @@
 // is neither offered nor bound; what was given up may be adopted. A node that
 // shows a mark the ledger never gave proves that it was rolled back: it takes a
 // new generation and holds all, durably; then the highest epoch that runs of
-// each placement is adopted. Placements that the rolled-back ledger does not
-// know at all are quarantined and shown, not yet taken in again.
+// each placement is adopted.
+//
+// Before that the ledger takes in what nodes run and it does not know: it
+// fetches the requests from the nodes' files (see [Requests]), makes records of
+// the placements, the newest life of each replica being the wanted one, and
+// makes the apps' wishes agree with them. A wish that is newer than those lives
+// stays as it is; so does what a tombstone says was removed. What has no
+// request, or is above what a ledger of this cluster can have given, stays in
+// quarantine: shown with the reason, never stopped. A lost ledger is the same
+// with nothing known ([Config.Rebuild]). Not to be had again: what ran nowhere
+// when the ledger was lost, changes that no copy shows (rm, scaling down), and
+// of a lost ledger also deadlines, tombstones and labels of nodes.
+//
+// While it holds all, nothing is rolled out: a submit is stored and waits.
 //
 // # Invariants
 //

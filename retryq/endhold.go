@@ -10,17 +10,26 @@ import (
 )
 
 // endHold ends the hold of a start if it is over: every known node has spoken,
-// or the grace has passed. After a change of the generation it first makes the
-// records agree with what runs.
+// or the grace has passed. After a change of the generation it first takes in
+// what runs and is not known, and makes all records agree with what runs.
 func (l *Ledger) endHold(ctx context.Context) error {
-	l.mu.Lock()
-	if !l.mem.holdOver(time.Now()) {
-		l.mu.Unlock()
+	if !l.mayEnd() {
 		return nil
 	}
-	all, missing, nodes := l.mem.hold.all, l.mem.missing(), len(l.mem.nodes)
+	select {
+	case l.ending <- struct{}{}:
+		defer func() { <-l.ending }()
+	default:
+		return nil // somebody else ends it
+	}
+	l.mu.Lock()
+	start, all := l.mem.hold.start, l.mem.hold.on && l.mem.hold.all
+	missing, nodes := l.mem.missing(), len(l.mem.nodes)
 	l.mu.Unlock()
 	if all {
+		if err := l.takeIn(ctx); err != nil {
+			return err
+		}
 		if err := l.reclaim(ctx); err != nil {
 			return err
 		}
@@ -30,7 +39,7 @@ func (l *Ledger) endHold(ctx context.Context) error {
 		c := l.newChange()
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		ended = l.mem.hold.on
+		ended = l.mem.hold.on && l.mem.hold.start == start // not the hold of a newer start
 		if !ended {
 			return nil, nil
 		}
@@ -39,7 +48,7 @@ func (l *Ledger) endHold(ctx context.Context) error {
 			return nil, nil
 		}
 		meta := l.mem.meta
-		meta.Hold = false
+		meta.Hold, meta.Expect = false, 0
 		c.meta = &meta
 		c.after = func(_ *memory, now time.Time) { l.releaseHeld(now) }
 		return c, nil
@@ -48,6 +57,17 @@ func (l *Ledger) endHold(ctx context.Context) error {
 		l.log.Info("the ledger holds no longer", "not heard", missing)
 	}
 	return err
+}
+
+// mayEnd tells whether the hold is over, and has what it still waits for
+// fetched.
+func (l *Ledger) mayEnd() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.toFetch()) > 0 {
+		signal(l.fetchWake)
+	}
+	return l.holdOver(time.Now())
 }
 
 // releaseHeld lets everything that waits be offered again, spread over a
@@ -62,6 +82,11 @@ func (l *Ledger) releaseHeld(now time.Time) {
 		}
 		if e.rec.State == placement.Pending && m.queue.items[id] == nil {
 			l.enqueue(e, now.Add(l.dice.upTo(startJitter)))
+		}
+	}
+	for key, a := range m.apps { // nothing was rolled out meanwhile
+		if !a.settled {
+			m.rolls[key] = true
 		}
 	}
 	l.wake()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"longshore/internal/placement"
+	"longshore/retryq/rule"
 )
 
 // hold says what the ledger may not do yet after its start. Until every known
@@ -41,9 +42,50 @@ func (m *memory) missing() []placement.NodeID {
 	return missing
 }
 
-// holdOver tells whether the hold can end now.
-func (m *memory) holdOver(now time.Time) bool {
-	return m.hold.on && (!now.Before(m.hold.until) || len(m.missing()) == 0)
+// holdOver tells whether the hold can end now: its time has passed, or every
+// node has spoken and nothing is left to fetch.
+func (l *Ledger) holdOver(now time.Time) bool {
+	m := &l.mem
+	if !m.hold.on {
+		return false
+	}
+	known := m.known()
+	if m.meta.Expect != 0 && known == 0 {
+		return false // a ledger made anew has nothing but what they say
+	}
+	if !now.Before(m.hold.until) {
+		return true
+	}
+	told := m.meta.Expect == 0 || m.meta.Expect != rule.ExpectAny && known >= m.meta.Expect
+	return told && len(m.missing()) == 0 && len(l.toFetch()) == 0
+}
+
+// known counts the nodes that registered and are not given up.
+func (m *memory) known() int {
+	known := 0
+	for _, n := range m.nodes {
+		if n.rec.Known() {
+			known++
+		}
+	}
+	return known
+}
+
+// restoring tells whether the ledger holds all, since it does not know yet what
+// its nodes run.
+func (l *Ledger) restoring() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mem.hold.on && l.mem.hold.all
+}
+
+// notYet refuses what can be wished only of what is known, as long as the
+// ledger does not know yet what its nodes run.
+func (l *Ledger) notYet() error {
+	if !l.restoring() {
+		return nil
+	}
+	return &placement.Error{Kind: placement.KindUnavailable, What: "the ledger does not know yet what its nodes run", Why: l.Holding(), Next: "try again when it does"}
 }
 
 // Holding says why the ledger still holds back after its start, and for how
@@ -61,8 +103,14 @@ func (l *Ledger) Holding() string {
 		names = append(names, string(n))
 	}
 	what := "after a start"
-	if m.hold.all {
+	switch {
+	case m.meta.Expect != 0:
+		what = "after the ledger was lost"
+	case m.hold.all:
 		what = "after the ledger was rolled back"
+	}
+	if n := len(l.toFetch()); n > 0 {
+		what += fmt.Sprintf(": fetches %d requests", n)
 	}
 	return fmt.Sprintf("%s: waits for a word of %d nodes (%s), %s at most", what, len(missing), strings.Join(names, ", "), time.Until(m.hold.until).Round(time.Second))
 }

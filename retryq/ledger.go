@@ -23,10 +23,20 @@ type Config struct {
 	Lost         time.Duration // silence after which a placement is lost, and the grace of a start; 0: 30 s
 	StartTimeout time.Duration // a bound copy not seen running is given up; 0: 60 s
 
-	// NewGeneration is the operator's word that the store was restored or
-	// rebuilt. What the nodes run then decides; see the hold in the package
-	// comment.
+	Requests Requests // nil: what the ledger does not know is never taken in
+
+	// NewGeneration is the operator's word that the store was restored. What
+	// the nodes run then decides; see the hold in the package comment. Without
+	// a ledger in the store it is an error.
 	NewGeneration bool
+
+	// Rebuild is the operator's word that the ledger of Cluster was lost: an
+	// empty store becomes its new one, in a new generation, and holds. A store
+	// that has a ledger is opened as ever.
+	Rebuild bool
+	// Nodes is how many nodes a rebuilt ledger waits for; 0: it is not known, so
+	// that it holds for 2 x Lost after the first has registered.
+	Nodes int
 }
 
 // hostLost is the silence after which a node is lost whose host answers while
@@ -63,29 +73,33 @@ type Ledger struct {
 	turns   map[uint64]*change // durable, and waiting for those of lower revisions
 	moved   chan struct{}      // closed when memory has moved on
 
-	turn     chan struct{} // one Next at a time waits for what is due
-	dueWake  chan struct{} // the queue changed
-	orders   chan struct{} // there is a stop order
-	rollWake chan struct{} // there is an app to roll out
-	orderOne chan struct{} // one NextOrder at a time waits
-	restarts chan struct{} // one change of the start at a time
+	turn      chan struct{} // one Next at a time waits for what is due
+	dueWake   chan struct{} // the queue changed
+	orders    chan struct{} // there is a stop order
+	rollWake  chan struct{} // there is an app to roll out
+	fetchWake chan struct{} // there is a request to fetch
+	ending    chan struct{} // one at a time ends a hold
+	orderOne  chan struct{} // one NextOrder at a time waits
+	restarts  chan struct{} // one change of the start at a time
 }
 
 func newLedger(cfg Config) *Ledger {
 	return &Ledger{
-		store:    cfg.Store,
-		cfg:      cfg,
-		log:      cfg.Logger,
-		dice:     dice{rand: cfg.Rand},
-		mem:      newMemory(),
-		turns:    make(map[uint64]*change),
-		moved:    make(chan struct{}),
-		turn:     make(chan struct{}, 1),
-		dueWake:  make(chan struct{}, 1),
-		orders:   make(chan struct{}, 1),
-		rollWake: make(chan struct{}, 1),
-		orderOne: make(chan struct{}, 1),
-		restarts: make(chan struct{}, 1),
+		store:     cfg.Store,
+		cfg:       cfg,
+		log:       cfg.Logger,
+		dice:      dice{rand: cfg.Rand},
+		mem:       newMemory(),
+		turns:     make(map[uint64]*change),
+		moved:     make(chan struct{}),
+		turn:      make(chan struct{}, 1),
+		dueWake:   make(chan struct{}, 1),
+		orders:    make(chan struct{}, 1),
+		rollWake:  make(chan struct{}, 1),
+		fetchWake: make(chan struct{}, 1),
+		ending:    make(chan struct{}, 1),
+		orderOne:  make(chan struct{}, 1),
+		restarts:  make(chan struct{}, 1),
 	}
 }
 

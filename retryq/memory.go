@@ -23,7 +23,12 @@ type memory struct {
 
 	queue *queue
 	hold  hold
-	hub   hub
+	// During a hold of all, what nodes answered about requests, by digest; and
+	// since it, why what is unknown could not be taken in.
+	fetched    map[string]*fetched
+	quarantine map[placement.ID]string
+
+	hub hub
 
 	orders []order                 // stop orders that need not wait for a report
 	rolls  map[string]bool         // apps to roll out, by appKey
@@ -102,15 +107,17 @@ type order struct {
 
 func newMemory() memory {
 	return memory{
-		apps:     make(map[string]*appEntry),
-		replicas: make(map[placement.Replica]*replicaEntry),
-		places:   make(map[placement.ID]*entry),
-		nodes:    make(map[placement.NodeID]*nodeEntry),
-		slots:    make(map[string]map[placement.ID]bool),
-		queue:    newQueue(),
-		rolls:    make(map[string]bool),
-		dirty:    make(map[placement.ID]bool),
-		dying:    make(map[placement.ID]string),
+		apps:       make(map[string]*appEntry),
+		replicas:   make(map[placement.Replica]*replicaEntry),
+		places:     make(map[placement.ID]*entry),
+		nodes:      make(map[placement.NodeID]*nodeEntry),
+		slots:      make(map[string]map[placement.ID]bool),
+		queue:      newQueue(),
+		fetched:    make(map[string]*fetched),
+		quarantine: make(map[placement.ID]string),
+		rolls:      make(map[string]bool),
+		dirty:      make(map[placement.ID]bool),
+		dying:      make(map[placement.ID]string),
 	}
 }
 

@@ -237,12 +237,7 @@ func onlyOn(asked, node placement.NodeID) bool { return asked == "" || asked == 
 // die notes which nodes say that no node can ever run the placement. Two make
 // it DEAD, or one that is alone.
 func (l *Ledger) die(e *entry, passes []placement.Pass) {
-	known := 0
-	for _, n := range l.mem.nodes {
-		if n.rec.Known() {
-			known++
-		}
-	}
+	known := l.mem.known()
 	for _, p := range passes {
 		if !p.Reason.Final {
 			continue

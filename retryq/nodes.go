@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -190,11 +189,25 @@ func applyNodeChange(n *placement.NodeRecord, ch placement.NodeChange) {
 
 // Unknown lists a node's quarantined copies: of placements that the ledger does
 // not know. They are shown and never stopped.
-func (l *Ledger) Unknown(node placement.NodeID) []placement.Copy {
+func (l *Ledger) Unknown(node placement.NodeID) []placement.Unknown {
+	l.mu.Lock()
+	var copies []placement.Copy
+	if n := l.mem.nodes[node]; n != nil {
+		copies = n.unknown
+	}
+	l.mu.Unlock()
+	return l.quarantined(copies)
+}
+
+// quarantined are those of the copies that are still unknown, and why.
+func (l *Ledger) quarantined(copies []placement.Copy) []placement.Unknown {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if n := l.mem.nodes[node]; n != nil {
-		return slices.Clone(n.unknown)
+	var unknown []placement.Unknown
+	for _, c := range copies {
+		if l.mem.places[c.ID] == nil {
+			unknown = append(unknown, placement.Unknown{ID: c.ID, Why: l.whyUnknown(c.ID)})
+		}
 	}
-	return nil
+	return unknown
 }

@@ -1,9 +1,11 @@
 package retryq
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,20 +24,9 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the ledger: %w", err)
 	}
-	meta := rule.Meta{V: placement.Format, Gen: 1, Cluster: fmt.Sprintf("%016x%016x", l.dice.bits(), l.dice.bits())}
-	if items[0].Rev > 0 {
-		if meta, err = decode(items[0], func(m rule.Meta) int { return m.V }); err != nil {
-			return nil, err
-		}
-	} else if cfg.Cluster != "" {
-		meta.Cluster = cfg.Cluster
-	}
-	if cfg.Cluster != "" && meta.Cluster != cfg.Cluster {
-		return nil, &placement.Error{
-			Kind: placement.KindInvalid, What: "the ledger is of cluster " + meta.Cluster,
-			Why:  "it is opened as that of cluster " + cfg.Cluster,
-			Next: "use its own cluster's certificates: schedctl ca init --cluster " + meta.Cluster + " makes an authority for it",
-		}
+	meta, err := l.openMeta(items[0])
+	if err != nil {
+		return nil, err
 	}
 	l.mem.meta, l.mem.metaRev = meta, items[0].Rev
 	if l.mem.rev, err = l.store.Revision(ctx); err != nil {
@@ -44,10 +35,47 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if err := l.load(ctx); err != nil {
 		return nil, fmt.Errorf("open the ledger: %w", err)
 	}
-	if err := l.restart(ctx, placement.Mark{}, cfg.NewGeneration && items[0].Rev > 0); err != nil {
+	if err := l.restart(ctx, placement.Mark{}, cfg.NewGeneration); err != nil {
 		return nil, fmt.Errorf("open the ledger: %w", err)
 	}
 	return l, nil
+}
+
+// openMeta is the ledger's own record: the stored one, or a new one.
+func (l *Ledger) openMeta(item Item) (rule.Meta, error) {
+	invalid := func(what, why, next string) error {
+		return &placement.Error{Kind: placement.KindInvalid, What: what, Why: why, Next: next}
+	}
+	meta := rule.Meta{V: placement.Format, Gen: 1, Cluster: l.cfg.Cluster}
+	if item.Rev > 0 {
+		var err error
+		if meta, err = decode(item, func(m rule.Meta) int { return m.V }); err != nil {
+			return meta, err
+		}
+	}
+	switch id := l.cfg.Cluster; {
+	case id != "" && meta.Cluster != id:
+		return meta, invalid("the ledger is of cluster "+meta.Cluster, "it is opened as that of cluster "+id, "use its own cluster's certificates (schedctl ca init --cluster "+meta.Cluster+" makes an authority for it), or another data directory")
+	case item.Rev > 0 && l.cfg.Rebuild && !meta.Hold:
+		l.log.Warn("there is a ledger of this cluster, so it is not made anew: leave --rebuild out", "cluster", id)
+	case item.Rev > 0:
+	case l.cfg.Rebuild && !isCluster(id):
+		return meta, invalid(fmt.Sprintf("%q is no cluster's ID", id), "it has 32 of 0-9 and a-f", `each node keeps it in the file "cluster" of its state directory`)
+	case l.cfg.Rebuild:
+		// Each node that registers proves that its history is another one: so
+		// the generation comes to be above all that any of them has seen.
+		meta.Hold, meta.Expect = true, cmp.Or(l.cfg.Nodes, rule.ExpectAny)
+	case l.cfg.NewGeneration:
+		return meta, invalid("there is no ledger that could take a new generation", "the data directory has none", "if the ledger is lost, give --rebuild with the cluster's ID")
+	case id == "":
+		meta.Cluster = fmt.Sprintf("%016x%016x", l.dice.bits(), l.dice.bits())
+	}
+	return meta, nil
+}
+
+// isCluster tells whether s has the form of a cluster's ID.
+func isCluster(s string) bool {
+	return len(s) == 32 && strings.Trim(s, "0123456789abcdef") == ""
 }
 
 // load reads every live record into memory.
@@ -70,6 +98,9 @@ func (l *Ledger) restart(ctx context.Context, shown placement.Mark, renew bool) 
 		c := l.newChange()
 		l.mu.Lock()
 		meta := l.mem.meta.Begin(random, l.mem.rev+1, renew, shown)
+		if shown.Start != 0 && meta.Expect == 0 && l.mem.known() == 0 {
+			meta.Expect = rule.ExpectAny // it knows nothing of what the node has seen: it is anew
+		}
 		l.mu.Unlock()
 		c.meta = &meta
 		c.after = func(m *memory, now time.Time) {
@@ -120,6 +151,8 @@ func (l *Ledger) beginHold(m *memory, now time.Time) {
 	}
 	m.hold = hold{on: true, all: m.meta.Hold, start: m.meta.Start(), until: now.Add(grace)}
 	m.queue, m.orders = newQueue(), nil
+	clear(m.fetched)
+	clear(m.quarantine)
 	for _, n := range m.nodes {
 		n.registered, n.listed, n.listing, n.unknown = false, false, nil, nil
 		n.lostFor, n.badRoots = nil, nil

@@ -52,9 +52,7 @@ func (l *Ledger) Report(ctx context.Context, r placement.Report) (placement.Repo
 		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Epoch, b.Epoch))
 	})
 	answer := placement.ReportAnswer{Mark: l.Mark()}
-	for _, c := range h.unknown {
-		answer.Unknown = append(answer.Unknown, c.ID)
-	}
+	answer.Unknown = l.quarantined(h.unknown)
 	return answer, h.orders, nil
 }
 

@@ -13,8 +13,11 @@ import (
 const stepOps = 6
 
 // carryOut adds steps to a transaction as long as they fit, and tells whether
-// all did.
+// all did. None does while the ledger does not know yet what its nodes run.
 func (l *Ledger) carryOut(ctx context.Context, c *change, app rule.App, sums []string, steps []rule.Step) (bool, error) {
+	if l.restoring() {
+		return false, nil
+	}
 	for _, step := range steps {
 		if c.ops()+stepOps > MaxOps {
 			return false, nil
@@ -34,29 +37,18 @@ func (l *Ledger) step(ctx context.Context, c *change, app rule.App, sums []strin
 		replica, replicaRev = r.rec, r.rev
 	}
 	wanted := l.mem.wanted(l.mem.replicas[step.Replica])
-	var old rule.Record
-	var oldRev uint64
+	var old known
 	if wanted != nil {
-		old, oldRev = wanted.rec, wanted.rev
+		old = known{wanted.rec, wanted.rev}
 	}
 	life := placement.Life(l.epochLocked())
 	epoch := l.epochLocked()
 	l.mu.Unlock()
 
 	if step.Cancel && wanted != nil {
-		slot, err := l.slot(ctx, c, old.Slot)
-		if err != nil {
+		var err error
+		if replica, err = l.cancelIn(ctx, c, replica, old, step.Why); err != nil {
 			return err
-		}
-		key, tok := old.Slot, token(old)
-		old, slot, outcome := rule.Cancel(old, slot, step.Why, l.isAway(old))
-		c.setSlot(key, slot, tok)
-		if outcome == rule.Gone {
-			c.bury(old, oldRev)
-			replica = replica.Without(old.ID.Life())
-		} else {
-			c.put(old, oldRev)
-			replica.Wanted = ""
 		}
 	}
 	if step.Lift || step.Ended != nil {
@@ -137,7 +129,7 @@ func (l *Ledger) rollSome(ctx context.Context, key string) (more bool, err error
 		c := l.newChange()
 		l.mu.Lock()
 		a := l.mem.apps[key]
-		if a == nil || a.rev == 0 || a.settled {
+		if a == nil || a.rev == 0 || a.settled || l.mem.hold.all {
 			l.mu.Unlock()
 			return nil, nil
 		}

@@ -22,12 +22,14 @@ const (
 )
 
 // Run does what falls due until ctx ends: start timeouts, deadlines, silent
-// takers, the end of a hold, rollouts, tombstones, and what is written behind.
+// takers, what a hold waits for and its end, rollouts, tombstones, and what is
+// written behind.
 // It returns when all of that has ended; what was written behind is then
 // durable. A failing store is logged and tried again.
 func (l *Ledger) Run(ctx context.Context) error {
 	all, running := errgroup.WithContext(ctx)
 	all.Go(func() error { return l.rollouts(running) })
+	all.Go(func() error { return l.fetches(running) })
 	all.Go(func() error {
 		l.every(running, tickEach, "tick", l.tick)
 		return nil

@@ -36,6 +36,9 @@ func (l *Ledger) SubmitService(ctx context.Context, owner, app string, service p
 	if _, err := checkApp(placement.App{Owner: owner, Name: app, Services: []placement.Service{service}}); err != nil {
 		return placement.Submitted{}, err
 	}
+	if err := l.notYet(); err != nil { // its app may have more services than are known
+		return placement.Submitted{}, err
+	}
 	answer, err := l.submit(ctx, owner, app, func(old placement.App) (placement.App, error) {
 		i := slices.IndexFunc(old.Services, func(s placement.Service) bool { return s.Name == service.Name })
 		if i >= 0 && node != "" && old.Services[i].Request.Node != node {
@@ -89,7 +92,7 @@ func (l *Ledger) submit(ctx context.Context, owner, name string, wish func(place
 			answer.Unchanged, answer.Destroyed = true, rule.Destroyed(rec, sums, have)
 			return nil, nil
 		}
-		rec = rule.App{V: placement.Format, Owner: owner, Name: name, Wish: app, Revision: rec.Revision + 1}
+		rec = rule.App{V: placement.Format, Owner: owner, Name: name, Wish: app, Revision: rec.Revision + 1, Since: placement.Life(l.epoch())}
 		answer.Revision = rec.Revision
 		answer.Added, answer.Changed, answer.Removed = rule.Diff(rec, sums, have)
 		answer.Destroyed = rule.Destroyed(rec, sums, have)
@@ -175,6 +178,9 @@ func (l *Ledger) Remove(ctx context.Context, owner, app string) ([]placement.Rep
 			}
 		}
 		slices.SortFunc(gone, byNumber)
+		if err := l.notYet(); rev == 0 && err != nil {
+			return nil, err
+		}
 		if rev == 0 || rec.Removed && len(gone) == 0 {
 			return nil, &placement.Error{Kind: placement.KindNotFound, What: fmt.Sprintf("there is no app %s/%s", owner, app), Next: "schedctl ps lists them"}
 		}
@@ -183,6 +189,7 @@ func (l *Ledger) Remove(ctx context.Context, owner, app string) ([]placement.Rep
 		}
 		rec.Removed, rec.Wish = true, placement.App{V: placement.Format, Owner: owner, Name: app}
 		rec.Revision++
+		rec.Since = placement.Life(l.epoch())
 		c.app = &rec
 		c.expect[appKey(owner, app)] = rev
 		steps, _ := rule.Rollout(rec, nil, have)

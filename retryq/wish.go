@@ -242,6 +242,9 @@ func (l *Ledger) stepOne(ctx context.Context, name placement.Replica, may mayWis
 	err = l.change(ctx, func() (*change, error) {
 		changed = false
 		c := l.newChange()
+		if err := l.notYet(); err != nil {
+			return nil, err
+		}
 		l.mu.Lock()
 		a := l.mem.apps[appKey(name.Owner(), name.App())]
 		if a == nil {

@@ -165,9 +165,16 @@ type Report struct {
 
 // ReportAnswer acknowledges a report once its transitions are durable.
 type ReportAnswer struct {
-	Mark    Mark `json:"mark"`
-	Resend  bool `json:"resend"`            // the digest of Same is not known here: send the listing
-	Unknown []ID `json:"unknown,omitempty"` // copies listed of placements that the ledger does not know: quarantined
+	Mark    Mark      `json:"mark"`
+	Resend  bool      `json:"resend"` // the digest of Same is not known here: send the listing
+	Unknown []Unknown `json:"unknown,omitempty"`
+}
+
+// Unknown is a copy that a node listed of a placement that the ledger does not
+// know: it is in quarantine, shown and never stopped.
+type Unknown struct {
+	ID  ID     `json:"id"`
+	Why string `json:"why"` // it was not taken in
 }
 
 // Hello opens hostinfod's link.

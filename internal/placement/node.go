@@ -37,7 +37,7 @@ type NodeStatus struct {
 	Hostinfo bool              `json:"hostinfo"` // hostinfod is connected
 	Silent   Millis            `json:"silent"`   // since the last word from either
 	Alarms   []string          `json:"alarms,omitempty"`
-	Unknown  []string          `json:"unknown,omitempty"` // containers of placements the ledger does not know: quarantined
+	Unknown  []string          `json:"unknown,omitempty"` // containers of placements the ledger does not know: quarantined, each with why it was not taken in
 }
 
 // Reason says why a node passes on an offer, or why something failed.

@@ -12,7 +12,8 @@
 //	retry.go    what is DEAD goes back; what is past its deadline becomes DEAD
 //	rollout.go  what an app's wish and its replicas differ in, step by step
 //	history.go  starts, and the proof that a ledger was rolled back
-//	reclaim.go  after a rollback: the highest epoch that runs is adopted
+//	takein.go   after a rollback or loss: what runs and is not known is taken in
+//	reclaim.go  and then the highest epoch that runs is adopted
 //
 // Invariants, which hold between any two transactions:
 //   - A record is BOUND or RUNNING if and only if Bound is set, but for one that

@@ -19,7 +19,14 @@ type Meta struct {
 	Gen     uint64    `json:"gen"`
 	Starts  []StartAt `json:"starts"` // oldest first; the last is the present one
 	Hold    bool      `json:"hold"`   // since the generation changed: no offers, binds, stop orders
+	// Expect is set while a ledger that was made anew for a lost one holds: how
+	// many nodes it waits for, or [ExpectAny].
+	Expect int `json:"expect,omitempty"`
 }
+
+// ExpectAny is what a ledger expects that was not told how many nodes there
+// are: its hold lasts as long as it may.
+const ExpectAny = -1
 
 // keepStarts is how many starts are remembered; what was shown by an older one
 // can be judged no more.

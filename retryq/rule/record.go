@@ -118,6 +118,9 @@ type App struct {
 	Wish     placement.App `json:"wish"`
 	Revision uint64        `json:"revision"`
 	Removed  bool          `json:"removed,omitempty"`
+	// Since is a life drawn when the wish was made: lives above it were begun
+	// for this wish, or for a later one.
+	Since placement.Life `json:"since,omitempty"`
 }
 
 // Node is the durable record of a node.

@@ -85,6 +85,8 @@ func (c *NodeConfig) RunAgent(ctx context.Context, ready func()) error {
 	}
 	methods := a.Methods()
 	maps.Copy(methods, console.New(c.Node, console.Deps{Node: a, Ports: a, Ledger: remote, Insides: host, Sights: host}).Methods())
+	onLink := maps.Clone(methods)
+	maps.Copy(onLink, a.LinkMethods())
 	local, err := c.listenLocal(ctx, transport, "agent.sock")
 	if err != nil {
 		return err
@@ -97,7 +99,7 @@ func (c *NodeConfig) RunAgent(ctx context.Context, ready func()) error {
 		func(ctx context.Context) error { return c.renew(ctx, askRenewal(transport, c.Broadcaster)) },
 	}
 	above := []func(context.Context) error{
-		func(ctx context.Context) error { return remote.Run(ctx, a, methods) },
+		func(ctx context.Context) error { return remote.Run(ctx, a, onLink) },
 		func(ctx context.Context) error { return c.serveLocal(ctx, local, methods, once.Serve) },
 	}
 	return unlessEnded(ctx, runOver(ctx, below, above, ready))

@@ -67,6 +67,7 @@ func nodeGrants() grants {
 	return grants{
 		"offer":   broadcaster,
 		"stop":    broadcaster,
+		"request": broadcaster,
 		"copies":  both,
 		"daemons": both,
 		"room":    both,

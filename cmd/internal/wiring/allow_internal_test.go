@@ -23,7 +23,7 @@ func TestEveryMethodHasALine(t *testing.T) {
 		served []rpc.Methods
 	}{
 		"broadcasterd": {broadcasterGrants(), []rpc.Methods{caster.ClientMethods(), caster.NodeMethods(), (*hostinfo.Collector)(nil).Methods(), issuer{}.methods()}},
-		"a node":       {nodeGrants(), []rpc.Methods{(*agent.Agent)(nil).Methods(), new(console.Console).Methods(), (*hostinfo.Watcher)(nil).Methods()}},
+		"a node":       {nodeGrants(), []rpc.Methods{(*agent.Agent)(nil).Methods(), (*agent.Agent)(nil).LinkMethods(), new(console.Console).Methods(), (*hostinfo.Watcher)(nil).Methods()}},
 	} {
 		served := rpc.Methods{}
 		for _, m := range c.served {

@@ -33,10 +33,14 @@ type BroadcasterConfig struct {
 	Listen    []string // addresses of nodes and clients, "tls://0.0.0.0:7700", "ipc:///run/longshore/broadcaster.sock"
 	Registry  string   // host:port of the image registry; without TLS on loopback
 	Ephemeral bool     // keep the ledger in memory: a restart forgets all
-	// NewGeneration is the operator's word that the ledger was restored or
-	// rebuilt: what the nodes run then decides.
+	// NewGeneration is the operator's word that the ledger was restored: what
+	// the nodes run then decides.
 	NewGeneration bool
-	Logger        *slog.Logger
+	// Rebuild is the ID of the cluster whose ledger was lost: it is made anew of
+	// what the nodes run. Nodes is how many there are; 0: not known.
+	Rebuild string
+	Nodes   int
+	Logger  *slog.Logger
 }
 
 // Addresses is where a broadcaster that is ready listens.
@@ -64,7 +68,15 @@ func (c BroadcasterConfig) Run(ctx context.Context, ready func(Addresses)) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	ledger, err := retryq.Open(ctx, retryq.Config{Store: store, Cluster: c.clusterID(), NewGeneration: c.NewGeneration, Logger: c.Logger, Rand: newRand()})
+	cluster, err := c.clusterID()
+	if err != nil {
+		return err
+	}
+	agents := broadcaster.NewAgents(c.Logger)
+	ledger, err := retryq.Open(ctx, retryq.Config{
+		Store: store, Requests: agents, Logger: c.Logger, Rand: newRand(),
+		Cluster: cluster, NewGeneration: c.NewGeneration, Rebuild: c.Rebuild != "", Nodes: c.Nodes,
+	})
 	if err != nil {
 		return fmt.Errorf("open the ledger: %w", err)
 	}
@@ -72,7 +84,7 @@ func (c BroadcasterConfig) Run(ctx context.Context, ready func(Addresses)) (err 
 	if err != nil {
 		return fmt.Errorf("open the image registry: %w", err)
 	}
-	return c.run(ctx, ledger, registry, ready)
+	return c.run(ctx, ledger, agents, registry, ready)
 }
 
 // hold makes sure that no other broadcaster works in the same directories.
@@ -92,12 +104,17 @@ func (c BroadcasterConfig) hold() (release func(), err error) {
 }
 
 // clusterID is the cluster that the certificate is of: the ledger must be of
-// the same, and a new one becomes it. Without a certificate the ledger says.
-func (c BroadcasterConfig) clusterID() string {
+// the same, and a new one becomes it. Without a certificate the ledger says, or
+// the operator who has it made anew.
+func (c BroadcasterConfig) clusterID() (string, error) {
 	if c.store == nil {
-		return ""
+		return c.Rebuild, nil
 	}
-	return c.store.Identity().Cluster
+	id := c.store.Identity().Cluster
+	if c.Rebuild != "" && c.Rebuild != id {
+		return "", &placement.Error{Kind: placement.KindInvalid, What: "the ledger of cluster " + c.Rebuild + " cannot be made anew here", Why: "the certificate is of cluster " + id, Next: "give that cluster's certificate"}
+	}
+	return id, nil
 }
 
 func (c BroadcasterConfig) openStore() (retryq.Store, error) {
@@ -112,7 +129,7 @@ func (c BroadcasterConfig) openStore() (retryq.Store, error) {
 }
 
 // run joins ledger, collector, sweeper and broadcaster, and serves them.
-func (c BroadcasterConfig) run(ctx context.Context, ledger *retryq.Ledger, registry *images.Registry, ready func(Addresses)) error {
+func (c BroadcasterConfig) run(ctx context.Context, ledger *retryq.Ledger, agents *broadcaster.Agents, registry *images.Registry, ready func(Addresses)) error {
 	shelf, told, err := listenImages(ctx, c.Registry, c.store)
 	if err != nil {
 		return fmt.Errorf("listen for images: %w", err)
@@ -123,7 +140,6 @@ func (c BroadcasterConfig) run(ctx context.Context, ledger *retryq.Ledger, regis
 		return err
 	}
 	certificates := issuer{authority: key, logger: c.Logger}
-	agents := broadcaster.NewAgents(c.Logger)
 	collector, err := hostinfo.NewCollector(hostinfo.CollectorConfig{Cluster: ledger.Cluster(), Logger: c.Logger}, ledger, agents)
 	if err != nil {
 		return err
