@@ -169,4 +169,3 @@ func TestStreams(t *testing.T) {
 		t.Error("the stream that nobody read goes on after its end")
 	}
 }
-
