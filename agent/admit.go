@@ -190,11 +190,11 @@ func checkRoom(s State, o placement.Offer) (bool, placement.Reason) {
 	need, free := needs(o.Request, s.Defaults), s.Capacity.Minus(s.Promised())
 	switch {
 	case need.CPU > 0 && need.CPU > free.CPU:
-		return false, placement.Reason{Code: placement.ReasonCPU, Need: coresText(need.CPU), Have: coresText(free.CPU)}
+		return false, placement.Reason{Code: placement.ReasonCPU, Need: coresText(need.CPU), Have: coresText(free.CPU), Short: need.CPU - free.CPU}
 	case need.Memory > 0 && need.Memory > free.Memory:
-		return false, placement.Reason{Code: placement.ReasonMemory, Need: bytesUp(need.Memory), Have: bytesDown(free.Memory)}
+		return false, placement.Reason{Code: placement.ReasonMemory, Need: bytesUp(need.Memory), Have: bytesDown(free.Memory), Short: need.Memory - free.Memory}
 	case need.Disk > 0 && need.Disk > free.Disk:
-		return false, placement.Reason{Code: placement.ReasonDisk, Need: bytesUp(need.Disk), Have: bytesDown(free.Disk)}
+		return false, placement.Reason{Code: placement.ReasonDisk, Need: bytesUp(need.Disk), Have: bytesDown(free.Disk), Short: need.Disk - free.Disk}
 	}
 	return true, placement.Reason{}
 }

@@ -235,11 +235,12 @@ func (c *outgoing) failure(e event) error {
 // Stream is a sequence of items that the other end sends. One goroutine at a
 // time may call Next; Close may come from any.
 type Stream struct {
-	c     *outgoing
-	stop  func() bool // unhooks the context
-	begun bool
-	once  sync.Once
-	over  func(err error) // called at the end, if set
+	c      *outgoing
+	stop   func() bool // unhooks the context
+	begun  bool
+	single bool
+	once   sync.Once
+	over   func(err error) // called at the end, if set
 }
 
 // ended tells, once, how the stream ended.
@@ -279,7 +280,8 @@ func (l *Link) stream(ctx context.Context, method string, args []any, extra []ex
 // Next blocks until there is an item and stores it in into, unless that is
 // nil. It returns io.EOF when the method has returned, its error as a
 // *RemoteError, and the same again when called again. Not calling it makes the
-// method wait: it is at most 100 items ahead.
+// method wait: it is at most 100 items ahead. Of a method that sends no items
+// it stores the one result; see Single.
 func (s *Stream) Next(into any) error {
 	s.ask()
 	for {
@@ -332,14 +334,29 @@ func (s *Stream) item(e event, into any) error {
 		return nil
 	}
 	err := io.EOF
-	if e.name != eventDone {
+	switch e.name {
+	case eventDone:
+	case eventOK:
+		if failed := s.c.result(e, into); failed != nil {
+			err = failed
+		} else {
+			s.single = true
+		}
+	default:
 		err = s.c.failure(e)
 	}
 	s.stop()
 	s.c.abandon(err, false)
 	s.ended(err)
+	if s.single {
+		return nil // the next Next ends it
+	}
 	return err
 }
+
+// Single is whether the method turned out to send no items but to return one
+// result, which Next has stored as if it were an item.
+func (s *Stream) Single() bool { return s.single }
 
 // Close ends the stream; the remote handler's context ends at once. Next then
 // fails with ErrClosed. Further calls do nothing. The error is always nil.

@@ -54,8 +54,13 @@ func (a *app) dial(ctx context.Context) (*rpc.Link, error) {
 	if err != nil {
 		return nil, err
 	}
+	return a.dialTo(ctx, endpoint, "broadcaster")
+}
+
+// dialTo connects to an address; what is the word for who should answer there.
+func (a *app) dialTo(ctx context.Context, endpoint, what string) (*rpc.Link, error) {
 	if !strings.HasPrefix(endpoint, "tls://") && !strings.HasPrefix(endpoint, "tcp://") && !strings.HasPrefix(endpoint, "ipc:///") {
-		return nil, usage("write tls://HOST:PORT, ipc:///PATH or tcp://HOST:PORT", "%q is no address of a broadcaster", endpoint)
+		return nil, usage("write tls://HOST:PORT, ipc:///PATH or tcp://HOST:PORT", "%q is no address of a %s", endpoint, what)
 	}
 	transport, err := a.transport(endpoint)
 	if err != nil {
@@ -74,11 +79,15 @@ func (a *app) dial(ctx context.Context) (*rpc.Link, error) {
 		return nil, &exitError{exitUnreachable, told}
 	}
 	if err != nil {
+		next := "is it running there?"
+		if what == "broadcaster" {
+			next = "is broadcasterd running there? running containers are not affected"
+		}
 		return nil, &exitError{exitUnreachable, &placement.Error{
 			Kind: placement.KindUnavailable,
-			What: "no broadcaster answers at " + endpoint,
+			What: "no " + what + " answers at " + endpoint,
 			Why:  strings.TrimSpace(err.Error()),
-			Next: "is broadcasterd running there? running containers are not affected",
+			Next: next,
 		}}
 	}
 	return link, nil

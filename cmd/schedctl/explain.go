@@ -50,13 +50,17 @@ func (a *app) explained(s placement.Status) {
 		for _, r := range s.Refusals {
 			asked += r.Nodes
 		}
-		fmt.Fprintf(a.stdout, "  asked:  %s, try %d\n", counted(asked, "node"), s.Tries)
+		fmt.Fprintf(a.stdout, "  nodes:  %d, try %d\n", asked, s.Tries)
 		for _, r := range s.Refusals {
 			names := make([]string, len(r.Names))
 			for i, n := range r.Names {
 				names[i] = string(n)
 			}
-			fmt.Fprintf(a.stdout, "  - %d of %d: %s (%s)\n", r.Nodes, asked, r.Reason, strings.Join(names, ", "))
+			where := ""
+			if len(names) > 0 {
+				where = " (" + strings.Join(names, ", ") + ")"
+			}
+			fmt.Fprintf(a.stdout, "  - %d of %d: %s%s\n", r.Nodes, asked, r.Reason, where)
 		}
 	}
 	if s.NextTry > 0 {

@@ -65,7 +65,7 @@ func TestExplained(t *testing.T) {
   why:    3 of 3 nodes: memory
   image:  al/x@sha256:1
   needs:  0.25 cpu, 2GiB memory
-  asked:  3 nodes, try 7
+  nodes:  3, try 7
   - 2 of 3: ` + placement.Reason{Code: placement.ReasonMemory, Need: "2 GiB", Have: "1.2 GiB"}.String() + ` (n1, n2)
   - 1 of 3: ` + placement.Reason{Code: placement.ReasonDraining}.String() + ` (n3)
   next:   in 8.2 s, or as soon as a node reports more room

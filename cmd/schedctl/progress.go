@@ -28,6 +28,9 @@ func newProgress(wanted placement.App, answer placement.Submitted) *progress {
 			p.digests[placement.NewReplica(wanted.Owner, wanted.Name, s.Name, n+1)] = answer.Digests[s.Name]
 		}
 	}
+	for _, r := range answer.Destroyed {
+		delete(p.digests, r) // by somebody's word; nothing to wait for
+	}
 	for _, r := range answer.Removed {
 		p.leaving[r] = true
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -100,14 +99,10 @@ func (a *app) stillThere(ctx context.Context, f placement.Filter, left int, err 
 func (a *app) retry() *cobra.Command {
 	return &cobra.Command{
 		Use:   "retry APP | APP/SERVICE/N",
-		Short: "Try again what failed or waits, now",
+		Short: "Try again what failed or waits, now; bring back what was stopped or destroyed",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			parse := a.appFilter
-			if strings.Count(args[0], "/") >= 2 {
-				parse = a.replicaFilter
-			}
-			f, err := parse(args[0])
+			f, err := a.appOrReplica(args[0])
 			if err != nil {
 				return err
 			}

@@ -33,7 +33,9 @@ func newRoot(stdin io.Reader, stdout, stderr io.Writer) *cobra.Command {
   schedctl submit app.yaml        run an app, or change it to what the file says
   schedctl ps                     what runs where
   schedctl explain APP/SERVICE/N  why a replica waits
+  schedctl stop APP/SERVICE/N     stop a replica until schedctl start
   schedctl rm APP                 end it
+  schedctl rpc TARGET METHOD ...  call any method of a broadcaster or a node
 
 Exit codes: 0 wanted state reached, 1 failure, 2 usage or invalid file,
 3 accepted but still pending at --timeout, 4 placed but crashing,
@@ -59,7 +61,7 @@ Exit codes: 0 wanted state reached, 1 failure, 2 usage or invalid file,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(cmd.CommandPath()+" --help", "%v", err)
 	})
-	root.AddCommand(a.submit(), a.ps(), a.status(), a.explain(), a.rm(), a.retry(), a.node(), a.image(), a.ca(), a.dev(), a.devJanitor())
+	root.AddCommand(a.submit(), a.ps(), a.status(), a.explain(), a.rm(), a.retry(), a.stop(), a.start(), a.rpc(), a.node(), a.image(), a.ca(), a.dev(), a.devJanitor())
 	wrapArgs(root)
 	return root
 }

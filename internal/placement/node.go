@@ -49,7 +49,15 @@ type Reason struct {
 	// Final says that no node can ever run the request: there is no such image
 	// or command. When two nodes say so, the placement is DEAD.
 	Final bool `json:"final,omitempty"`
+	// Short is how much of Need is missing, in thousandths of a core or in
+	// bytes: of nodes that pass for the same reason the one with the least came
+	// closest. 0: it is no matter of amounts.
+	Short int64 `json:"short,omitempty"`
 }
+
+// NotAsked is the Text of the reason why a node was not asked at all; the Code
+// says why: its state, "no_agent", or ReasonNode.
+const NotAsked = "not asked"
 
 // Codes of reasons. A lasting one holds until something changes on the node or
 // in the request, so that the same node is not asked again in the same chain.
@@ -87,6 +95,15 @@ func (r Reason) Lasting() bool {
 // String is "memory: need 2 GiB, have 1.2 GiB: text", or "ha_token web held by
 // alice/shop/web/1" where Have says who holds what is needed.
 func (r Reason) String() string {
+	if r.Text == NotAsked {
+		switch r.Code {
+		case "no_agent":
+			return "not asked: agentd is not connected"
+		case ReasonNode:
+			return "not asked: another node is wanted"
+		}
+		return "not asked: " + r.Code
+	}
 	s := r.Code
 	switch {
 	case r.Need != "" && strings.HasPrefix(r.Have, "held by "):

@@ -147,6 +147,8 @@ func TestReasonsRead(t *testing.T) {
 		"ha_token web held by alice/shop/web/1": {Code: placement.ReasonHAToken, Need: "web", Have: "held by alice/shop/web/1"},
 		"image: no such image":                  {Code: placement.ReasonImage, Text: "no such image"},
 		"draining":                              {Code: placement.ReasonDraining},
+		"not asked: given-up":                   {Code: string(placement.NodeGivenUp), Text: placement.NotAsked},
+		"not asked: another node is wanted":     {Code: placement.ReasonNode, Text: placement.NotAsked},
 	} {
 		if got := r.String(); got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -22,7 +22,7 @@ func Backoff(try int, u float64) time.Duration {
 }
 
 // SumUp counts refusals by reason, the commonest first, with three examples
-// each. The reason told is that of the first node that passed with the code.
+// each. The reason told is that of the node that came closest.
 func SumUp(o placement.Outcome) []placement.Refusal {
 	var sum []placement.Refusal
 	at := make(map[string]int)
@@ -33,13 +33,16 @@ func SumUp(o placement.Outcome) []placement.Refusal {
 			at[p.Reason.Code] = i
 			sum = append(sum, placement.Refusal{Reason: p.Reason})
 		}
+		if s := p.Reason.Short; s > 0 && s < sum[i].Reason.Short {
+			sum[i].Reason = p.Reason
+		}
 		sum[i].Nodes++
 		if len(sum[i].Names) < 3 {
 			sum[i].Names = append(sum[i].Names, p.Node)
 		}
 	}
 	for code, n := range o.Ignored {
-		sum = append(sum, placement.Refusal{Reason: placement.Reason{Code: code, Text: "not asked"}, Nodes: n})
+		sum = append(sum, placement.Refusal{Reason: placement.Reason{Code: code, Text: placement.NotAsked}, Nodes: n})
 	}
 	slices.SortFunc(sum, func(a, b placement.Refusal) int {
 		return cmp.Or(cmp.Compare(b.Nodes, a.Nodes), cmp.Compare(a.Reason.Code, b.Reason.Code), cmp.Compare(a.Reason.Text, b.Reason.Text))

@@ -163,6 +163,14 @@ func TestSumUp(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+	near := placement.Reason{Code: placement.ReasonMemory, Need: "2 GiB", Have: "1.9 GiB", Short: 1}
+	far := placement.Reason{Code: placement.ReasonMemory, Need: "2 GiB", Have: "0.1 GiB", Short: 19}
+	for _, order := range [][]placement.Reason{{near, far}, {far, near}} {
+		sum := rule.SumUp(placement.Outcome{Passes: []placement.Pass{{Node: "n1", Reason: order[0]}, {Node: "n2", Reason: order[1]}}})
+		if len(sum) != 1 || sum[0].Reason != near || sum[0].Nodes != 2 {
+			t.Errorf("the closest is not told: %+v", sum)
+		}
+	}
 	if why := rule.Tell(got[2:]); why != "1 of 1 node: ha_token web held by alice/shop/web/1" {
 		t.Error(why)
 	}
