@@ -37,13 +37,16 @@ func (f *fakes) Copies() []placement.Copy { return append([]placement.Copy(nil),
 func (f *fakes) Capacity() placement.NodeCapacity {
 	return placement.NodeCapacity{Owners: []placement.OwnerShare{{Owner: "alice"}, {Owner: "bob"}}}
 }
+
 func (f *fakes) Refusals() []placement.Passed {
 	return []placement.Passed{{ID: id("alice/shop/web/1")}, {ID: id("bob/shop/web/1")}}
 }
+
 func (f *fakes) StopNow(_ context.Context, o placement.StopOrder) error {
 	f.stopped = append(f.stopped, o)
 	return nil
 }
+
 func (f *fakes) AddPort(_ context.Context, _ placement.ID, p placement.Port) (placement.Port, error) {
 	return p, nil
 }
@@ -51,19 +54,24 @@ func (f *fakes) RemovePort(context.Context, placement.ID, placement.Port) error 
 func (f *fakes) Published() []placement.Published {
 	return []placement.Published{{ID: id("alice/shop/web/1")}, {ID: id("bob/shop/web/1")}}
 }
+
 func (f *fakes) Wish(_ context.Context, w placement.Wish) (placement.Wished, error) {
 	f.wishes = append(f.wishes, w)
 	return f.wish(w)
 }
+
 func (f *fakes) Exec(ctx context.Context, _ placement.ID, cmd dockerd.Command, out dockerd.Output) (int, error) {
 	return f.exec(ctx, cmd, out)
 }
+
 func (f *fakes) Logs(ctx context.Context, _ placement.ID, _ dockerd.LogQuery, out dockerd.Output) error {
 	return f.logs(ctx, out)
 }
+
 func (f *fakes) ReadFiles(context.Context, placement.ID, string) (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(bytes.Repeat([]byte("f"), 300_000))), nil
 }
+
 func (f *fakes) WriteFiles(_ context.Context, of placement.ID, dir string, tar io.Reader) error {
 	b, err := io.ReadAll(tar)
 	f.mu.Lock()
@@ -73,9 +81,11 @@ func (f *fakes) WriteFiles(_ context.Context, of placement.ID, dir string, tar i
 	}
 	return err
 }
+
 func (f *fakes) Inspect(_ context.Context, of placement.ID) (dockerd.Detail, error) {
 	return dockerd.Detail{Copy: placement.Copy{ID: of}}, nil
 }
+
 func (f *fakes) Meter(context.Context, placement.ID) (*dockerd.Meter, error) {
 	return nil, errors.New("not here")
 }

@@ -83,7 +83,7 @@ func (c *Console) copyIn(ctx context.Context, call *rpc.Call, u Upload) (int64, 
 	if u.Upload == "" {
 		key = ""
 	}
-	up, err := c.uploads.begin(key, u.Offset, func(ctx context.Context, r io.Reader) error {
+	up, err := c.uploads.begin(ctx, key, u.Offset, func(ctx context.Context, r io.Reader) error {
 		return c.Insides.WriteFiles(ctx, id, u.Path, r)
 	})
 	if err != nil {
@@ -116,7 +116,7 @@ var errOver = &placement.Error{Kind: placement.KindInvalid, What: "the archive h
 var errIdle = &placement.Error{Kind: placement.KindUnavailable, What: "the archive was given up", Why: "no part of it came for 30 s", Next: "send it again, from the beginning"}
 
 // begin finds the archive's upload, or makes one for a part that is the first.
-func (u *uploads) begin(key string, offset int64, write func(context.Context, io.Reader) error) (*upload, error) {
+func (u *uploads) begin(call context.Context, key string, offset int64, write func(context.Context, io.Reader) error) (*upload, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if up := u.open[key]; up != nil && key != "" {
@@ -134,7 +134,7 @@ func (u *uploads) begin(key string, offset int64, write func(context.Context, io
 	}
 	r, w := io.Pipe()
 	up := &upload{turn: make(chan struct{}, 1), pipe: w, done: make(chan struct{})}
-	ctx, cancel := context.WithCancelCause(context.Background()) // it outlives its calls, and ends by itself
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(call)) // it outlives its calls, and ends by itself
 	up.idle = time.AfterFunc(uploadPause, func() {
 		w.CloseWithError(errIdle)
 		cancel(errIdle)

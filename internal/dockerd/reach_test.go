@@ -155,7 +155,11 @@ func TestLogs(t *testing.T) {
 			return false
 		}
 	})
-	n.eventually("it has written all", func() bool { d, err := n.host.Inspect(n.ctx(), chatty); n.ok(err); return d.State == placement.CopyExited })
+	n.eventually("it has written all", func() bool {
+		d, err := n.host.Inspect(n.ctx(), chatty)
+		n.ok(err)
+		return d.State == placement.CopyExited
+	})
 	var all heard
 	n.ok(n.host.Logs(n.ctx(), chatty, dockerd.LogQuery{Follow: true}, all.take))
 	if out, errs := all.sizes(); out != size || errs != size {
@@ -208,7 +212,7 @@ func TestFiles(t *testing.T) {
 	found := map[string][]byte{}
 	for r := tar.NewReader(body); ; {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		n.ok(err)

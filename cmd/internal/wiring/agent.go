@@ -65,21 +65,33 @@ func (c *NodeConfig) RunAgent(ctx context.Context, ready func()) error {
 		return fmt.Errorf("read the node's networks: %w", err)
 	}
 	host := dockerd.New(c.dockerd(cluster, shelf.Addr().String()), network{nets})
+	below := []func(context.Context) error{
+		host.Run, nets.Run,
+		func(ctx context.Context) error { return serveHTTP(ctx, shelf, mirror, c.Logger) },
+		func(ctx context.Context) error { return c.findRegistry(ctx, mirror) },
+	}
+	return c.runAgent(ctx, agent.Config{
+		Node: c.Node, Address: c.Address.String(), Boot: bootID(), Labels: c.labels(), Cluster: cluster,
+		StateDir: c.StateDir, RunDir: c.RunDir, Capacity: capacity,
+	}, agent.Deps{
+		Runtime: host, Eyes: host, Ports: ports{nets, host, c.Address}, Claims: claims,
+		Logger: c.Logger, Rand: newRand(),
+	}, host, below, ready)
+}
+
+// runAgent runs the agent over what is below it, and serves it on its link to
+// the broadcaster and on the node's socket.
+func (c *NodeConfig) runAgent(ctx context.Context, cfg agent.Config, deps agent.Deps, host *dockerd.Host, below []func(context.Context) error, ready func()) error {
 	transport := c.transport(c.Logger)
 	once := rpc.NewOnce(rpc.OnceConfig{Forget: undone})
-	defer once.Close()
+	defer func() { _ = once.Close() }() // always nil
 	remote := agent.NewRemote(transport, c.Broadcaster, rpc.Config{
 		Logger: c.Logger, Rand: newRand(), Allow: nodeGrants().allow,
 		Serve: []func(rpc.Handler) rpc.Handler{console.Relayed(nodeGrants().allow), once.Serve},
 	})
 	remote.Alarm = c.alarm
-	a, err := agent.New(agent.Config{
-		Node: c.Node, Address: c.Address.String(), Boot: bootID(), Labels: c.labels(), Cluster: cluster,
-		StateDir: c.StateDir, RunDir: c.RunDir, Capacity: capacity,
-	}, agent.Deps{
-		Runtime: host, Eyes: host, Ports: ports{nets, host, c.Address}, Claims: claims,
-		Broadcaster: remote, Logger: c.Logger, Rand: newRand(),
-	})
+	deps.Broadcaster = remote
+	a, err := agent.New(cfg, deps)
 	if err != nil {
 		return err
 	}
@@ -91,13 +103,7 @@ func (c *NodeConfig) RunAgent(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
-
-	below := []func(context.Context) error{
-		host.Run, nets.Run,
-		func(ctx context.Context) error { return serveHTTP(ctx, shelf, mirror, c.Logger) },
-		func(ctx context.Context) error { return c.findRegistry(ctx, mirror) },
-		func(ctx context.Context) error { return c.renew(ctx, askRenewal(transport, c.Broadcaster)) },
-	}
+	below = append(below, func(ctx context.Context) error { return c.renew(ctx, askRenewal(transport, c.Broadcaster)) })
 	above := []func(context.Context) error{
 		func(ctx context.Context) error { return remote.Run(ctx, a, onLink) },
 		func(ctx context.Context) error { return c.serveLocal(ctx, local, methods, once.Serve) },
