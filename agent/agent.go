@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"longshore/internal/dice"
 	"longshore/internal/placement"
 )
 
@@ -74,14 +75,14 @@ type Deps struct {
 	Claims      Claims
 	Broadcaster Broadcaster
 	Logger      *slog.Logger
-	Rand        *rand.Rand // the agent's alone from now on
+	Rand        *rand.Rand // read once, by New: all choices follow from the seed drawn
 }
 
 // Agent is one node's agent. All methods may be called from any goroutine.
 type Agent struct {
 	cfg Config
 	Deps
-	dice     dice
+	dice     dice.Dice
 	lock     *os.File
 	pin      *pin
 	ops      *ops
@@ -121,7 +122,7 @@ func New(cfg Config, deps Deps) (*Agent, error) {
 	}
 	a := &Agent{
 		cfg: cfg, Deps: deps, lock: lock,
-		dice:    dice{rand: deps.Rand},
+		dice:    dice.New(deps.Rand),
 		starts:  newSlots(cfg.MaxStarts),
 		portPen: newPen(),
 		work:    make(chan func(context.Context)),

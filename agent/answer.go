@@ -2,8 +2,6 @@ package agent
 
 import (
 	"context"
-	"math/rand/v2"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -51,19 +49,6 @@ func Counts(sent, now Instant) bool {
 func Backoff(failures int, random float64) time.Duration {
 	ceiling := min(100*time.Millisecond<<min(failures-1, 10), 5*time.Second)
 	return time.Duration(random * float64(ceiling))
-}
-
-// dice is the agent's source of randomness, shared by its goroutines.
-type dice struct {
-	mu   sync.Mutex
-	rand *rand.Rand
-}
-
-// roll is in [0, 1).
-func (d *dice) roll() float64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.rand.Float64()
 }
 
 // wait lets d pass, or less if ctx ends; then it answers false.

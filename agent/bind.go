@@ -133,7 +133,7 @@ func (a *Agent) sayFailed(ctx context.Context, f placement.Failed) {
 		call, stop := context.WithTimeout(ctx, a.cfg.RPC)
 		err := a.Broadcaster.Failed(call, f)
 		stop()
-		if err == nil || kindOf(err) == placement.KindInvalid || !wait(ctx, Backoff(failures, a.dice.roll())) {
+		if err == nil || kindOf(err) == placement.KindInvalid || !wait(ctx, Backoff(failures, a.dice.Unit("failed "+string(f.ID)))) {
 			return
 		}
 	}

@@ -24,7 +24,7 @@ func (a *Agent) resume(ctx context.Context, t *task) {
 			return
 		case err != nil:
 			failures++
-			again = Backoff(failures, a.dice.roll())
+			again = Backoff(failures, a.dice.Unit("resume "+string(t.id)))
 			if failures == 5 {
 				a.Logger.Warn("cannot resume a copy yet", "placement", t.id, "epoch", t.epoch, "err", err)
 			}

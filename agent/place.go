@@ -191,7 +191,7 @@ func (p *placingTask) bind(ctx context.Context) error {
 			return err
 		default:
 			failures++
-			again = Backoff(failures, p.a.dice.roll())
+			again = Backoff(failures, p.a.dice.Unit("bind "+string(p.task.id)))
 			if time.Since(asked) > max(p.a.cfg.Silence, p.offer.Valid.Duration()) {
 				return giveUp(placement.ReasonSilence, err)
 			}

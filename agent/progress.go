@@ -47,7 +47,7 @@ func (p *placingTask) pulled(done, total int64) {
 // placement makes progress. Losing the claim stops nothing: the bind decides.
 func (p *placingTask) keep(ctx context.Context, stall context.CancelCauseFunc) {
 	// A jittered phase: what was taken together is not renewed together.
-	timer := time.NewTimer(time.Duration((0.5 + 0.5*p.a.dice.roll()) * float64(p.a.cfg.Renew)))
+	timer := time.NewTimer(time.Duration((0.5 + 0.5*p.a.dice.Unit("keep "+string(p.task.id))) * float64(p.a.cfg.Renew)))
 	defer timer.Stop()
 	var news <-chan time.Time
 	for gap := time.Duration(0); ; {

@@ -133,7 +133,7 @@ func (a *Agent) keepRegistered(ctx context.Context) {
 			}
 			a.Logger.Log(ctx, level, "cannot register yet", "err", err)
 		}
-		timer := time.NewTimer(Backoff(failures, a.dice.roll()))
+		timer := time.NewTimer(Backoff(failures, a.dice.Unit("register")))
 		select {
 		case <-timer.C:
 		case <-a.wake: // the link came up

@@ -67,7 +67,7 @@ func (r *Remote) up(ctx context.Context, l *rpc.Link, a *Agent) error {
 	r.link.Store(l)
 	defer r.link.CompareAndSwap(l, nil)
 	a.wakeRegistrar()
-	wait(ctx, time.Duration(a.dice.roll()*float64(beatEvery)))
+	wait(ctx, time.Duration(a.dice.Unit("beat")*float64(beatEvery)))
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
 	for {

@@ -123,7 +123,7 @@ func (a *Agent) removeUntilGone(ctx context.Context, t *task, grace time.Duratio
 		if failures == 1 && ctx.Err() == nil {
 			a.Logger.Warn("cannot remove a copy yet", "placement", t.id, "epoch", t.epoch, "err", err)
 		}
-		if !wait(ctx, Backoff(failures, a.dice.roll())) {
+		if !wait(ctx, Backoff(failures, a.dice.Unit("remove "+string(t.id)))) {
 			return placement.SessionOp{}, false
 		}
 	}

@@ -100,7 +100,7 @@ func (a *Agent) keepListed(ctx context.Context) {
 				a.Logger.Warn("cannot list the copies", "err", err)
 			}
 			a.markDirty()
-			if !wait(ctx, Backoff(failures, a.dice.roll())) {
+			if !wait(ctx, Backoff(failures, a.dice.Unit("list"))) {
 				return
 			}
 			continue
@@ -117,7 +117,7 @@ func (a *Agent) keepListed(ctx context.Context) {
 }
 
 func (a *Agent) listPeriod() time.Duration {
-	return time.Duration(float64(a.cfg.ListEvery) * (0.9 + 0.2*a.dice.roll()))
+	return time.Duration(float64(a.cfg.ListEvery) * (0.9 + 0.2*a.dice.Unit("list period")))
 }
 
 // gather adds whoever else waits for a listing that has not begun.

@@ -148,7 +148,7 @@ func (w *Watcher) beat(ctx context.Context, c Central, s *session) error {
 		if void(err) {
 			return fmt.Errorf("beat: %w", err)
 		}
-		if err := pause(ctx, jitter(w.cfg.Beat, w.random())); err != nil {
+		if err := pause(ctx, jitter(w.cfg.Beat, w.dice.Unit(fmt.Sprint("beat ", s.link.Link)))); err != nil {
 			return err
 		}
 	}

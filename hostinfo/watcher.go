@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"longshore/internal/dice"
 	"longshore/internal/opfile"
 	"longshore/internal/placement"
 )
@@ -32,7 +33,7 @@ type WatcherConfig struct {
 	Alarm func() string // what beats say an operator should know; nil, "": nothing
 
 	Logger *slog.Logger
-	Rand   *rand.Rand // the watcher's alone
+	Rand   *rand.Rand // read once, by NewWatcher: all choices follow from the seed drawn
 }
 
 func (c *WatcherConfig) check() error {
@@ -64,6 +65,7 @@ type Watcher struct {
 	cfg     WatcherConfig
 	runtime Runtime
 	host    Host
+	dice    dice.Dice
 
 	now  chan struct{} // list at once
 	soon chan struct{} // list in a moment
@@ -86,7 +88,7 @@ func NewWatcher(cfg WatcherConfig, runtime Runtime, host Host) (*Watcher, error)
 		return nil, err
 	}
 	return &Watcher{
-		cfg: cfg, runtime: runtime, host: host,
+		cfg: cfg, runtime: runtime, host: host, dice: dice.New(cfg.Rand),
 		now: make(chan struct{}, 1), soon: make(chan struct{}, 1),
 	}, nil
 }
@@ -97,8 +99,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 	g, running := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.follow(running) })
 	g.Go(func() error { return w.relist(running) })
-	g.Go(func() error { return w.every(running, w.cfg.Report, w.figure) })
-	g.Go(func() error { return w.every(running, w.cfg.Measure, w.runtime.Measure) })
+	g.Go(func() error { return w.every(running, "figures", w.cfg.Report, w.figure) })
+	g.Go(func() error { return w.every(running, "measure", w.cfg.Measure, w.runtime.Measure) })
 	return unless(ctx, g.Wait())
 }
 
@@ -116,7 +118,7 @@ func (w *Watcher) follow(ctx context.Context) error {
 		if time.Since(opened) > 10*time.Second {
 			failures = 0
 		}
-		if err := pause(ctx, backoff(failures, w.random())); err != nil {
+		if err := pause(ctx, backoff(failures, w.dice.Unit("follow"))); err != nil {
 			return err
 		}
 	}
@@ -149,7 +151,7 @@ func (w *Watcher) event(e Event) {
 // never more than a tenth of the time.
 func (w *Watcher) relist(ctx context.Context) error {
 	const settle = 100 * time.Millisecond // for the agent to write its op
-	next := time.Now().Add(time.Duration(w.random() * float64(w.cfg.Report)))
+	next := time.Now().Add(w.dice.UpTo(w.cfg.Report, "list"))
 	earliest := time.Now()
 	failing := false
 	for {
@@ -169,10 +171,10 @@ func (w *Watcher) relist(ctx context.Context) error {
 		case <-timer.C:
 		}
 		began := time.Now()
-		next = began.Add(jitter(w.cfg.Report, w.random()))
+		next = began.Add(jitter(w.cfg.Report, w.dice.Unit("list")))
 		err := w.list(ctx)
 		if err != nil && ctx.Err() == nil {
-			next = began.Add(jitter(min(time.Second, w.cfg.Report), w.random()))
+			next = began.Add(jitter(min(time.Second, w.cfg.Report), w.dice.Unit("list")))
 			if !failing {
 				w.cfg.Logger.Warn("listing failed", "node", w.cfg.Node, "err", err)
 			}
@@ -250,7 +252,7 @@ func (w *Watcher) readOp() *placement.SessionOp {
 
 // every keeps figures fresh, beside the listings, so that slow figures never
 // delay those.
-func (w *Watcher) every(ctx context.Context, period time.Duration, measure func(context.Context) error) error {
+func (w *Watcher) every(ctx context.Context, what string, period time.Duration, measure func(context.Context) error) error {
 	failing := false
 	for {
 		err := measure(ctx)
@@ -261,7 +263,7 @@ func (w *Watcher) every(ctx context.Context, period time.Duration, measure func(
 			w.cfg.Logger.Warn("measuring failed", "node", w.cfg.Node, "err", err)
 		}
 		failing = err != nil
-		if err := pause(ctx, jitter(period, w.random())); err != nil {
+		if err := pause(ctx, jitter(period, w.dice.Unit(what))); err != nil {
 			return err
 		}
 	}
@@ -283,11 +285,4 @@ func (w *Watcher) figure(ctx context.Context) error {
 		w.used = used
 	}
 	return err
-}
-
-// random is a number in [0, 1).
-func (w *Watcher) random() float64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.cfg.Rand.Float64()
 }

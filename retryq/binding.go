@@ -113,7 +113,7 @@ func (l *Ledger) decide(rec rule.Record, slot rule.Slot, key string, node placem
 // restartWait is how long the copy that ended backs off, counted from the first
 // question about this exit; fresh, if it ran for so long that it counts as new.
 func (l *Ledger) restartWait(rec rule.Record, b placement.Bind) (wait time.Duration, fresh bool) {
-	u := l.dice.unit()
+	u := l.dice.Unit("restart " + string(rec.ID))
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -179,7 +179,7 @@ func (l *Ledger) refused(b placement.Bind, a rule.Answer) {
 	if a.Verdict != placement.VerdictNo || a.Reason == nil {
 		return
 	}
-	now, u := time.Now(), l.dice.unit()
+	now, u := time.Now(), l.dice.Unit("refused "+string(b.ID))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e := l.tried(b.ID, b.Epoch); e != nil {
@@ -213,7 +213,7 @@ func (l *Ledger) Failed(ctx context.Context, f placement.Failed) error {
 		}
 		c.put(next, rev)
 		c.setSlot(rec.Slot, slot, token(rec))
-		u := l.dice.unit()
+		u := l.dice.Unit("failed " + string(f.ID))
 		l.mu.Lock()
 		tries := 0
 		if e := l.mem.places[f.ID]; e != nil {

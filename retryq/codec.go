@@ -15,6 +15,7 @@ func encode(v any) ([]byte, error) {
 	enc := msgpack.NewEncoder(&b)
 	enc.SetCustomStructTag("json")
 	enc.UseCompactInts(true)
+	enc.SetSortMapKeys(true) // order never comes from a map: equal records are equal bytes
 	if err := enc.Encode(v); err != nil {
 		return nil, fmt.Errorf("encode a record: %w", err)
 	}

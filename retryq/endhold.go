@@ -81,7 +81,7 @@ func (l *Ledger) releaseHeld(now time.Time) {
 			e.startBy = now.Add(l.cfg.StartTimeout)
 		}
 		if e.rec.State == placement.Pending && m.queue.items[id] == nil {
-			l.enqueue(e, now.Add(l.dice.upTo(startJitter)))
+			l.enqueue(e, now.Add(l.dice.UpTo(startJitter, string(id))))
 		}
 	}
 	for key, a := range m.apps { // nothing was rolled out meanwhile

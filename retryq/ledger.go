@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"longshore/internal/dice"
 	"longshore/internal/placement"
 	"longshore/retryq/rule"
 )
@@ -14,7 +15,7 @@ import (
 type Config struct {
 	Store  Store        // closed by whoever opened it, after the ledger's Run ended
 	Logger *slog.Logger // nil: nothing is logged
-	Rand   *rand.Rand   // the ledger's alone; nil: seeded by the system
+	Rand   *rand.Rand   // read once, by Open: all choices follow from the seed drawn; nil: seeded by the system
 
 	// Cluster is the ID that the ledger must have; a new ledger takes it. "":
 	// any, and a new one draws its own.
@@ -47,9 +48,6 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if c.Rand == nil {
-		c.Rand = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
-	}
 	if c.Lost == 0 {
 		c.Lost = 30 * time.Second
 	}
@@ -65,7 +63,7 @@ type Ledger struct {
 	store Store
 	cfg   Config
 	log   *slog.Logger
-	dice  dice
+	dice  dice.Dice
 
 	mu      sync.Mutex // guards all below, for a few lines; never held across I/O
 	mem     memory
@@ -88,7 +86,7 @@ func newLedger(cfg Config) *Ledger {
 		store:     cfg.Store,
 		cfg:       cfg,
 		log:       cfg.Logger,
-		dice:      dice{rand: cfg.Rand},
+		dice:      dice.New(cfg.Rand),
 		mem:       newMemory(),
 		turns:     make(map[uint64]*change),
 		moved:     make(chan struct{}),
@@ -179,28 +177,4 @@ func (l *Ledger) wrongCluster(theirs string) error {
 		Why:  "it says cluster " + theirs + ", this is cluster " + ours,
 		Next: "a node serves one cluster: move it by the operator's word on the node",
 	}
-}
-
-// dice are the ledger's randomness, for any goroutine.
-type dice struct {
-	mu   sync.Mutex
-	rand *rand.Rand
-}
-
-// unit is uniform in [0, 1).
-func (d *dice) unit() float64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.rand.Float64()
-}
-
-func (d *dice) bits() uint64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.rand.Uint64()
-}
-
-// upTo is uniform in [0, max).
-func (d *dice) upTo(most time.Duration) time.Duration {
-	return time.Duration(d.unit() * float64(most))
 }

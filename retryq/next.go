@@ -65,7 +65,7 @@ func (l *Ledger) take() (placement.Try, time.Duration, bool) {
 // that was removed meanwhile is told.
 func (l *Ledger) Settle(t placement.Try, o placement.Outcome) {
 	now := time.Now()
-	u := l.dice.unit()
+	u := l.dice.Unit("settle " + string(t.ID))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.tried(t.ID, t.Epoch)
@@ -134,7 +134,7 @@ func (e *entry) take(node placement.NodeID, now time.Time) {
 // offer is dropped.
 func (l *Ledger) Progress(p placement.Progress) {
 	now := time.Now()
-	u := l.dice.unit()
+	u := l.dice.Unit("given " + string(p.ID))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if p.Cluster != l.mem.meta.Cluster {

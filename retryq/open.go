@@ -68,7 +68,7 @@ func (l *Ledger) openMeta(item Item) (rule.Meta, error) {
 	case l.cfg.NewGeneration:
 		return meta, invalid("there is no ledger that could take a new generation", "the data directory has none", "if the ledger is lost, give --rebuild with the cluster's ID")
 	case id == "":
-		meta.Cluster = fmt.Sprintf("%016x%016x", l.dice.bits(), l.dice.bits())
+		meta.Cluster = fmt.Sprintf("%016x%016x", l.dice.Bits("cluster"), l.dice.Bits("cluster, the other half"))
 	}
 	return meta, nil
 }
@@ -92,7 +92,7 @@ func (l *Ledger) load(ctx context.Context) error {
 // restart begins a new start: at Open, and when a node proves that the ledger
 // was rolled back (shown is its mark, and renew is set).
 func (l *Ledger) restart(ctx context.Context, shown placement.Mark, renew bool) error {
-	random := uint16(l.dice.bits())
+	random := uint16(l.dice.Bits("start"))
 	var began uint64 // revision of the transaction that begins the start
 	err := l.change(ctx, func() (*change, error) {
 		c := l.newChange()
@@ -193,7 +193,7 @@ func (l *Ledger) renewSome(ctx context.Context, ids []placement.ID) error {
 			}
 			if rec, ok = rule.Renew(rec, l.epoch()); ok {
 				c.put(rec, rev)
-				c.delay[id] = l.dice.upTo(startJitter)
+				c.delay[id] = l.dice.UpTo(startJitter, string(id))
 			}
 		}
 		if len(c.records) == 0 {

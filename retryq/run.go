@@ -53,7 +53,7 @@ func (l *Ledger) Run(ctx context.Context) error {
 
 // every calls f at a jittered phase and then each period until ctx ends.
 func (l *Ledger) every(ctx context.Context, period time.Duration, what string, f func(context.Context) error) {
-	timer := time.NewTimer(l.dice.upTo(period))
+	timer := time.NewTimer(l.dice.UpTo(period, what))
 	defer timer.Stop()
 	for {
 		select {
