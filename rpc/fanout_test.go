@@ -26,7 +26,7 @@ type crowd struct {
 }
 
 func crowdOfOurs(b *testing.B, name, scheme string, size int) crowd {
-	tr := rpc.ZMQ(rpc.ZMQOptions{TLS: fixed(selfSigned(b)), Handshake: time.Minute, MaxHands: size})
+	tr := rpc.ZMQ(rpc.ZMQOptions{TLS: fixed(selfSigned(b)), Handshake: time.Minute, MaxHands: size, MaxPerSource: size})
 	links := make(chan *rpc.Link, size)
 	at, _ := server(b, tr, scheme+"://127.0.0.1:0", rpc.Config{OnLink: func(_ context.Context, l *rpc.Link) { links <- l }})
 	agents := rpc.Config{Methods: rpc.Methods{

@@ -13,6 +13,51 @@ import (
 	"longshore/rpc"
 )
 
+// What hostile, broken and unlucky peers do, and the test that holds us to it.
+// Numbers are those of reliability.md 6.3; "6.2" is its table of hostile bytes.
+//
+//	Transport
+//	1  silent peers, before and within TLS, mid-READY    TestSilent; 500 of them: TestFlood
+//	2, 3 half a greeting, a byte at a time               TestSilent
+//	4  another mechanism, version, socket type           TestHostile, TestHandshakesAreClosed
+//	5  frames of 2^49 ... 2^64, 8 and 200 GiB, limit+1   TestHostile, FuzzGuard
+//	6  multipart without end, in frames and in bytes     TestHostile, TestMemory
+//	7  frames of no bytes                                TestHostile, FuzzGuard
+//	8  commands behind the handshake, malformed READY    TestHostile, FuzzGuard
+//	9  connections all the time, of one source           TestFlood, TestConnectionBounds, TestSourceBound
+//	10 no certificate, foreign, expired, old TLS         TestTLSRefusals, TestCertificates; role: wiring TestAllow
+//	11 one node speaks for another                       TestPeerOfCertificate; broadcaster TestSpeaksAs
+//	12 renegotiation and early data                      Go's TLS 1.3 server has neither
+//	13 what was recorded is sent again                   retryq/rule TestBind, retryq TestReportsOutOfOrderAreDropped
+//	   all of this by who was dialled                    TestHostileServer
+//	   messages begun, answers not read, PINGs           TestMemory, TestUnreadAnswers, TestSlowCaller
+//	   no file descriptors left                          TestNoDescriptors
+//	   the end during all of it                          TestCloseUnderAttack, TestCloseUnderTraffic
+//	   restarts under calls; failed handshakes           TestRestarts, TestKeepThroughRestarts, TestKeepThroughRefusals
+//	   killed and stalled for long                       TestSoak
+//	   ZMTP heartbeats of libzmq                         TestPing, test/interop
+//	   a stale socket file, modes, other users           TestUnixSocket, TestSocketOfOthers, TestPeerOfSocket
+//	   two listeners; two peers of one name              TestTwoListeners, TestTwins; broadcaster TestSecondSession
+//
+//	Bytes and values
+//	14, 18, 23 all of 6.2, extensions, trailing bytes    TestScan, TestBadEvents, FuzzScan, FuzzEvent
+//	15 a million keys                                    TestBadEvents ("many"): 100,000 values are the bound
+//	16 a key twice                                       the last counts, for every reader of it
+//	17, 19 ... 22 numbers out of range, wrong types, nil TestHostileValues; broadcaster TestNormalizeRefuses
+//	24 versions and ids of the header                    TestServerAnswers, FuzzEvent
+//	   what we send is what stock peers can read         TestErrors, TestValues, test/interop
+//	   credit, heartbeats, blocked peers                 TestServerCredits, TestClientCredits, TestClientHeartbeats, test/interop
+//	   requests out of date                              TestStaleRequests
+//
+//	Authority
+//	44 the things of other owners                        broadcaster TestOwns, TestNarrow
+//	45 operators' methods by a user                      wiring TestAllow, TestEveryMethodHasALine
+//	46 names with separators and twins                   internal/placement TestReplicaNames
+//	48 a copy that is another's                          retryq/rule TestSeen, TestBind
+//	49 a million copies, or none                         more than 100,000 values: TestBadEvents; hostinfo TestMassGuard
+//	50 a domain of its own choice                        the operator's record counts: internal/placement TestDomain
+//	51 a node's order to stop                            wiring TestAllow: "stop" of a node is the broadcaster's
+
 // greeting is the first 64 bytes of a ZMTP 3.0 peer with the NULL mechanism.
 func greeting() []byte {
 	b := make([]byte, 64)

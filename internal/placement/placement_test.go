@@ -19,6 +19,7 @@ func TestReplicaNames(t *testing.T) {
 	for _, bad := range []string{
 		"", "alice/shop/web", "alice/shop/web/1/2", "alice/shop/web/0", "alice/shop/web/01", "alice/shop/web/+1", "alice/shop/web/x",
 		"/shop/web/1", "al.ice/shop/web/1", "alice/-shop/web/1", "alice/sh op/web/1", "alice/shop/" + strings.Repeat("w", 64) + "/1",
+		"\u0430lice/shop/web/1", "\uff41lice/shop/web/1", "alice\u200b/shop/web/1", "al:ice/shop/web/1", "alice\n/shop/web/1", "alice/shop/web/\u0661", // twins
 	} {
 		if _, err := placement.ParseReplica(bad); err == nil {
 			t.Errorf("%q passes as a replica", bad)
