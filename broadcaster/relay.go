@@ -19,6 +19,7 @@ var ownWords = []string{"offer", "stop"}
 // relayMethods pass calls on to nodes.
 func (b *Broadcaster) relayMethods() rpc.Methods {
 	return rpc.Methods{
+		"exec": b.execMethod(),
 		"call": {
 			Doc:  "Call any method of a node's agent, by the link that it keeps here, and return what it returns. args is the list of its arguments. _zerorpc_inspect tells the methods.",
 			Args: []string{"node", "method", "args"}, Defaults: []any{[]any{}},

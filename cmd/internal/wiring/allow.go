@@ -38,8 +38,9 @@ func broadcasterGrants() grants {
 		"events":      people,
 		"nodes":       people,
 		"node_change": operator,
-		"call":        operator,
-		"call_stream": operator,
+		"exec":        people,
+		"call":        people, // nodes ask whether that person may
+		"call_stream": people,
 		"registry":    all,
 		"info":        all,
 
