@@ -283,18 +283,24 @@ func (l *Link) stream(ctx context.Context, method string, args []any, extra []ex
 // method wait: it is at most 100 items ahead. Of a method that sends no items
 // it stores the one result; see Single.
 func (s *Stream) Next(into any) error {
+	e, err := s.event()
+	if err == nil {
+		return s.item(e, into)
+	}
+	if errors.Is(err, io.EOF) || errors.As(err, new(*RemoteError)) {
+		return err
+	}
+	s.ended(err)
+	return fmt.Errorf("stream %s: %w", s.c.method, err)
+}
+
+// event blocks until there is one.
+func (s *Stream) event() (event, error) {
 	s.ask()
 	for {
 		e, ok, err := s.c.take()
-		if err != nil && (errors.Is(err, io.EOF) || errors.As(err, new(*RemoteError))) {
-			return err
-		}
-		if err != nil {
-			s.ended(err)
-			return fmt.Errorf("stream %s: %w", s.c.method, err)
-		}
-		if ok {
-			return s.item(e, into)
+		if ok || err != nil {
+			return e, err
 		}
 		<-s.c.ready
 	}

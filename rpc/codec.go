@@ -71,8 +71,7 @@ func (e *encoder) event(o *opening) error {
 }
 
 func (e *encoder) extra(x extra) error {
-	switch x.key {
-	case keyID, keyVersion, keyResponseTo, keyDeadline:
+	if reserved(x.key) {
 		return errors.New("it is the protocol's own")
 	}
 	if err := e.enc.EncodeString(x.key); err != nil {
@@ -137,4 +136,9 @@ func pack(v any) (msgpack.RawMessage, error) {
 		return nil, invalid("the result: %v: %d bytes, at most %d", ErrTooLarge, n, MaxFrame)
 	}
 	return e.buf.Bytes(), nil
+}
+
+// reserved is whether a key of the header is the protocol's.
+func reserved(key string) bool {
+	return key == keyID || key == keyVersion || key == keyResponseTo || key == keyDeadline
 }

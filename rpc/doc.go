@@ -4,6 +4,9 @@
 // can call stock servers. It knows nothing of what the methods are about.
 //
 //	Expose                methods of any Go value             expose source
+//	WorkQueue             calls to whichever worker is idle   workqueue
+//	Publisher, Pusher     events that nobody answers          outlet
+//	Subscriber, Puller    the same where they arrive          inlet attach
 //	Serve, Dial, Keep     ways to have links
 //	Serve, Invoke         middleware around calls             middleware
 //	deadlines             how long a caller waits             deadline
@@ -37,6 +40,8 @@
 //	_zpc_more    [n]                           caller: n items more
 //	_zpc_hb      [0]                           both, every 5 s
 //	_zpc_cancel  []                            caller: stop (ours; stock peers ignore it)
+//
+// One-way events (PUB, PUSH) are the first kind, in a message of one frame.
 //
 // Values are maps by the names of their json tags, whole numbers as short as
 // they can be, no extension types: a time.Time does not travel. Text that is

@@ -34,6 +34,7 @@ const (
 	NamePanic       = "Panic"          // the handler panicked
 	NameTimeout     = "TimeoutExpired" // the caller's deadline passed in the handler, or before it
 	NameCanceled    = "Canceled"       // the handler gave up
+	NameLost        = "LostRemote"     // of a worker, to the client of its queue
 	NameUnsupported = "Unsupported"    // a protocol version before 2
 	NameKeyConflict = "KeyConflict"    // an idempotency key was used with other arguments
 	NameResultGone  = "ResultGone"     // the call of this idempotency key was done; its result is not kept any more
@@ -88,6 +89,8 @@ func triple(err error) [3]any {
 		return [3]any{remote.Name, remote.Message, nil}
 	case errors.As(err, &name):
 		return [3]any{name.ErrorName(), err.Error(), nil}
+	case errors.Is(err, ErrLostRemote):
+		return [3]any{NameLost, err.Error(), nil}
 	case errors.Is(err, context.DeadlineExceeded):
 		return [3]any{NameTimeout, err.Error(), nil}
 	case errors.Is(err, context.Canceled):

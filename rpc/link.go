@@ -52,6 +52,14 @@ func randomBase() string {
 	return fmt.Sprintf("%016x%08x", rand.Uint64(), rand.Uint32())
 }
 
+// randomID is one for an event on no link.
+func randomID() (b [idSize]byte) {
+	for i := range b {
+		b[i] = "0123456789abcdef"[rand.IntN(16)]
+	}
+	return b
+}
+
 // newID is 32 hex digits, unique on this link.
 func (l *Link) newID() (b [idSize]byte) {
 	n := l.seq.Add(1)

@@ -48,14 +48,17 @@ type Call struct {
 	Method string
 	Peer   Peer
 
-	link   *Link
+	svc    *service
+	link   *Link     // nil of a one-way event
+	in     *incoming // the channel, once it is served
 	method Method
 	send   func(item any) error // of a stream
 	args   []byte
 	header []byte
 }
 
-// Link is the connection the request came on, to call back.
+// Link is the connection the request came on, to call back. A one-way event
+// (PUB, PUSH) has none: nil.
 func (c *Call) Link() *Link { return c.link }
 
 // Streams is whether the method answers by a stream of items.
@@ -80,12 +83,12 @@ func (c *Call) Decode(into ...any) error {
 		return c.miscounted(len(into), len(values))
 	}
 	for i, v := range c.method.Defaults[len(c.method.Defaults)-missing:] {
-		if err := c.link.svc.copy(v, into[len(values)+i]); err != nil {
+		if err := c.svc.copy(v, into[len(values)+i]); err != nil {
 			return fmt.Errorf("%s: default of argument %d: %w", c.Method, len(values)+i+1, err)
 		}
 	}
 	for i, v := range values {
-		if err := c.link.svc.plans.unmarshal(v, into[i]); err != nil {
+		if err := c.svc.plans.unmarshal(v, into[i]); err != nil {
 			return invalid("%s: argument %d: %v", c.Method, i+1, err)
 		}
 	}
@@ -107,7 +110,7 @@ func (c *Call) Header(key string, into any) (ok bool, err error) {
 	if err != nil || raw == nil {
 		return false, err
 	}
-	return true, c.link.svc.plans.unmarshal(raw, into)
+	return true, c.svc.plans.unmarshal(raw, into)
 }
 
 // errNoMap: a value has no keys.

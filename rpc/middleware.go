@@ -81,6 +81,9 @@ func (s *service) chain() {
 // run calls the method; its panic becomes an error.
 func (s *service) run(ctx context.Context, c *Call) (result any, err error) {
 	defer s.recovered(c, &err)
+	if s.relay != nil {
+		return nil, s.relay(ctx, c.in)
+	}
 	if c.method.Stream != nil {
 		return nil, c.method.Stream(ctx, c, c.send)
 	}

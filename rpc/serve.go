@@ -13,27 +13,12 @@ import (
 // them and the listener, and returns nil when every handler and OnLink has
 // returned. An error means that the configuration is wrong or that the
 // listener failed.
-func Serve(ctx context.Context, l Listener, cfg Config) (err error) {
-	defer func() { err = errors.Join(err, l.Close()) }()
+func Serve(ctx context.Context, l Listener, cfg Config) error {
 	s, err := newService(cfg)
 	if err != nil {
-		return err
+		return errors.Join(err, l.Close())
 	}
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	for {
-		conn, err := l.Accept(ctx)
-		switch {
-		case err == nil:
-			wg.Go(func() { s.attend(ctx, conn) })
-		case ctx.Err() != nil:
-			return nil
-		default:
-			return fmt.Errorf("accept: %w", err)
-		}
-	}
+	return s.attach(ctx, l, s.attend)
 }
 
 // attend serves one accepted link until it or ctx ends.

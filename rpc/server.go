@@ -33,9 +33,9 @@ func (l *Link) open(ctx context.Context, envelope [][]byte, e event, size int) {
 	received := time.Now()
 	in := &incoming{link: l, envelope: envelope, id: e.id, size: size, credits: 1}
 	call := &in.call
-	*call = Call{Method: e.name, Peer: l.conn.Peer(), link: l, args: e.args, header: e.header}
+	*call = Call{Method: e.name, Peer: l.conn.Peer(), svc: l.svc, link: l, args: e.args, header: e.header}
 	due, err := e.due(received)
-	if refused := l.admit(call, e); refused != nil {
+	if refused := l.svc.admit(call, e); refused != nil {
 		err = refused
 	} else if err == nil {
 		err = late(due, received)
@@ -56,21 +56,21 @@ func (l *Link) open(ctx context.Context, envelope [][]byte, e event, size int) {
 }
 
 // admit looks the method up and asks Allow.
-func (l *Link) admit(call *Call, e event) (err error) {
+func (s *service) admit(call *Call, e event) (err error) {
 	var ok bool
-	call.method, ok = l.svc.table[e.name]
+	call.method, ok = s.table[e.name]
 	switch {
 	case e.v < 2:
 		return &named{NameUnsupported, "protocol version 2 or 3 is needed"}
-	case !ok:
+	case !ok && s.relay == nil:
 		return unknown(e.name)
 	case e.argsErr != nil:
 		return invalid("%s: arguments: %v", e.name, e.argsErr)
 	}
-	if l.svc.Allow == nil {
+	if s.Allow == nil {
 		return nil
 	}
-	err = l.svc.Allow(call)
+	err = s.Allow(call)
 	if err != nil && !errors.As(err, new(interface{ ErrorName() string })) {
 		err = &named{NameRefused, err.Error()}
 	}
@@ -120,7 +120,11 @@ func (l *Link) serve(ctx context.Context, in *incoming, due time.Time) {
 	if call.Streams() {
 		call.send = func(item any) error { return in.send(run, item) }
 	}
+	call.in = in
 	result, err := l.svc.handler(run, call)
+	if err == nil && l.svc.relay != nil {
+		return // the answer has gone already
+	}
 	in.answer(ctx, call.Streams(), result, err)
 }
 

@@ -36,6 +36,10 @@ type ZMQOptions struct {
 	// private bridge only, since whoever reaches such an address is believed.
 	AllowPlaintext bool
 
+	// Socket is the type of both ends; empty: ROUTER where we listen, DEALER
+	// where we dial. See Publisher, Pusher, Subscriber, Puller and WorkQueue.
+	Socket Socket
+
 	// SocketMode and SocketGroup of unix sockets that we make.
 	SocketMode  os.FileMode // 0: 0660
 	SocketGroup int         // group id; 0: the group of this process
@@ -52,7 +56,30 @@ type ZMQOptions struct {
 	Logger *slog.Logger // refused connections and failing accepts; nil: none
 }
 
-// stall is how long a peer may take no byte of what is written to it.
+// Socket is a type of ZeroMQ sockets. Which peers it shakes hands with is said
+// behind it.
+type Socket string
+
+// Types of sockets.
+const (
+	PUB    Socket = "PUB"    // SUB
+	SUB    Socket = "SUB"    // PUB
+	PUSH   Socket = "PUSH"   // PULL
+	PULL   Socket = "PULL"   // PUSH
+	ROUTER Socket = "ROUTER" // DEALER, REQ, ROUTER
+	DEALER Socket = "DEALER" // ROUTER, REP, DEALER
+)
+
+// kind is the type of our end.
+func (t *zmqTransport) kind(usual Socket) zmq4.SocketType {
+	if t.opts.Socket != "" {
+		usual = t.opts.Socket
+	}
+	return zmq4.SocketType(usual)
+}
+
+// stall is how long a peer may take no byte of what is written to it, at least;
+// at most it is twice that.
 const stall = 30 * time.Second
 
 // ZMQ is the transport of production: ZMTP 3.0 over "tls://host:port",
@@ -144,7 +171,7 @@ func (t *zmqTransport) Dial(ctx context.Context, addr, identity string) (Conn, e
 	conn, err := t.secure(raw, at, tls.Client)
 	var c *zmqConn
 	if err == nil {
-		c, err = t.open(ctx, conn, zmq4.Dealer, identity, Peer{Addr: addr, UID: peerUID(raw)}, nil)
+		c, err = t.open(ctx, conn, t.kind(DEALER), identity, Peer{Addr: addr, UID: peerUID(raw)}, nil)
 	}
 	if !stop() && err == nil {
 		_ = c.Close() // the socket is gone already
@@ -198,7 +225,7 @@ func (t *zmqTransport) open(ctx context.Context, conn net.Conn, kind zmq4.Socket
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return nil, err
 	}
-	if err := t.identify(conn, &peer, z.Peer.Meta["Identity"], kind == zmq4.Dealer); err != nil {
+	if err := t.identify(conn, &peer, z.Peer.Meta["Identity"], at == nil); err != nil {
 		return nil, err
 	}
 	return newZMQConn(g, peer, at), nil

@@ -31,7 +31,8 @@ type zmqConn struct {
 	peer  Peer
 	place *place // among the listener's; nil when dialled
 
-	reading bool // of its messages so much that the place counts it; the reader's
+	limit   time.Time // until when a write may last; the flusher's
+	reading bool      // of its messages so much that the place counts it; the reader's
 
 	wake chan struct{} // one token: there is something to write
 	done chan struct{} // the flusher has ended
@@ -163,6 +164,16 @@ func (c *zmqConn) flush() {
 	}
 }
 
+// allow gives the peer from once to twice the stall to take a chunk: to set a
+// deadline costs so much that it is not done for each.
+func (c *zmqConn) allow(now time.Time) error {
+	if c.limit.Sub(now) >= stall {
+		return nil
+	}
+	c.limit = now.Add(2 * stall)
+	return c.raw.SetWriteDeadline(c.limit)
+}
+
 // writeAll writes in chunks, each of which the peer must take in time.
 func (c *zmqConn) writeAll(b []byte) error {
 	for len(b) > 0 {
@@ -170,7 +181,7 @@ func (c *zmqConn) writeAll(b []byte) error {
 		err := io.ErrClosedPipe
 		switch {
 		case c.err == nil:
-			err = c.raw.SetWriteDeadline(time.Now().Add(stall))
+			err = c.allow(time.Now())
 		case errors.Is(c.err, ErrClosed):
 			err = nil // Close has set it
 		}

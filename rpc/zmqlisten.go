@@ -11,8 +11,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/go-zeromq/zmq4"
 )
 
 // zmqListener accepts in one goroutine and shakes hands in one per peer, so
@@ -173,7 +171,7 @@ func (l *zmqListener) shake(ctx context.Context, raw net.Conn, peer Peer, at *pl
 	conn, err := l.secure(raw, l.at, tls.Server)
 	var c *zmqConn
 	if err == nil {
-		c, err = l.open(ctx, conn, zmq4.Router, "", peer, at)
+		c, err = l.open(ctx, conn, l.kind(ROUTER), "", peer, at)
 	}
 	if err != nil {
 		at.free()
