@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/user"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,8 +45,8 @@ the work.`,
 // load reads the app file, and shows its warnings.
 func (a *app) load(ctx context.Context, path string) (placement.App, error) {
 	opts := appfile.Options{Owner: a.owner, Stdin: a.stdin, Env: os.Environ()}
-	if u, err := user.Current(); err == nil {
-		opts.Login = u.Username
+	if owner, err := a.ownerName(); err == nil {
+		opts.Login = owner
 	}
 	wanted, warnings, err := appfile.Load(ctx, path, opts)
 	for _, w := range warnings {
