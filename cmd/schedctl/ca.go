@@ -51,7 +51,7 @@ func (a *app) caInit(cfg *caConfig) *cobra.Command {
 		Short: "Make the authority of a cluster, good for ten years",
 		Long: `Init makes ca.pem and ca-key.pem. The cluster's ID is drawn at random: the ledger takes
 it from the broadcaster's certificate when it is made. A cluster that runs already without
-TLS keeps its own: schedctl --json info, then --cluster ID.`,
+TLS keeps its own, which is in the file cluster of a node's state directory: --cluster ID.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return a.initCA(*cfg) },
 	}
@@ -64,6 +64,9 @@ func (a *app) initCA(cfg caConfig) error {
 		id := make([]byte, 16)
 		_, _ = rand.Read(id) // never fails
 		cfg.cluster = hex.EncodeToString(id)
+	}
+	if len(cfg.cluster) != 32 || strings.Trim(cfg.cluster, "0123456789abcdef") != "" {
+		return usage("the file cluster in the state directory of any node has it", "--cluster %.80q is no cluster's ID: it has 32 hexadecimal digits", cfg.cluster)
 	}
 	if _, err := pki.CreateAuthority(cfg.dir, cfg.cluster); err != nil {
 		return err

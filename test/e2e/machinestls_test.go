@@ -115,7 +115,7 @@ func (m *machines) testEnd(end func()) {
 	if err := m.answers(); err != nil {
 		m.t.Errorf("a certificate that ended stopped a container: %v", err)
 	}
-	if text := m.must("alice", "--json", "ps"); strings.Count(text, `"running"`) != 3 {
+	if text := m.must("alice", "--json", "ps"); strings.Count(text, `"RUNNING"`) != 3 {
 		m.t.Errorf("alice's copies:\n%s", text)
 	}
 	text, code := m.schedctl("m2", "ops", "ca", "renew", m.path("agent-n2"), "--ca-dir", m.path("ca"))
