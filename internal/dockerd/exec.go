@@ -11,7 +11,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/pkg/stdcopy"
 
 	"longshore/internal/placement"
 )
@@ -91,24 +90,6 @@ func (h *Host) Exec(ctx context.Context, id placement.ID, cmd Command, out Outpu
 		return 0, fmt.Errorf("%s: %w", what, err)
 	}
 	return exitOf(ctx, c, made.ID, what)
-}
-
-// demux hands on what Docker packs into one stream.
-func demux(r io.Reader, out Output) error {
-	_, err := stdcopy.StdCopy(writer{Stdout, out}, writer{Stderr, out}, r)
-	return err
-}
-
-type writer struct {
-	from Stream
-	out  Output
-}
-
-func (w writer) Write(b []byte) (int, error) {
-	if err := w.out(w.from, b); err != nil {
-		return 0, err
-	}
-	return len(b), nil
 }
 
 // exitOf is the exit code of a process whose output has ended; for some

@@ -8,6 +8,7 @@ var (
 	MountsBelow = mountsBelow
 	KindOf      = kindOf
 	DaemonEnv   = daemonEnv
+	Demux       = demux
 )
 
 func (s Spec) Limits(cores int) container.Resources { return s.limits(cores) }
