@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -127,8 +128,8 @@ func (b *Broadcaster) execIn(ctx context.Context, s placement.Status, e Exec, ke
 			err = q.failure(link.Call(ctx, q.method, &x, q.args...))
 		}
 	}
-	if err != nil && ctx.Err() != nil {
-		err = &placement.Error{Kind: placement.KindUnavailable, What: fmt.Sprintf("node %s did not answer in time", s.Node), Why: ctx.Err().Error(), Next: "it may have run or not: look, and call again with the same key"}
+	if errors.Is(err, context.DeadlineExceeded) { // noticed by either end
+		err = &placement.Error{Kind: placement.KindUnavailable, What: fmt.Sprintf("node %s did not answer in time", s.Node), Next: "it may have run or not: look, and call again with the same key"}
 	}
 	x.Replica, x.Node, x.Error = s.Replica, s.Node, asError(err)
 	if err != nil {

@@ -75,11 +75,11 @@ func (b *Broadcaster) relayed(c *rpc.Call) (link caller, q relay, err error) {
 // failure says which node could not be heard. An error of the method itself is
 // passed on as it is.
 func (q relay) failure(err error) error {
-	if remote, ok := errors.AsType[*rpc.RemoteError](err); ok {
-		return placement.ErrorFrom(remote.Name, remote.Message)
-	}
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
+	}
+	if remote, ok := errors.AsType[*rpc.RemoteError](err); ok {
+		return placement.ErrorFrom(remote.Name, remote.Message)
 	}
 	return &placement.Error{
 		Kind: placement.KindUnavailable, What: fmt.Sprintf("%s on node %s was not answered", q.method, q.node), Why: strings.TrimSpace(err.Error()),
