@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"longshore/internal/placement"
+	"longshore/internal/trace"
 )
 
 // Offer answers within milliseconds whether the node takes the placement; the
@@ -23,15 +24,24 @@ func (a *Agent) Offer(ctx context.Context, o placement.Offer) (placement.OfferAn
 		}
 		return placement.OfferAnswer{}, err
 	}
+	step := trace.From(ctx)
+	step.About(string(o.ID))
+	_, admit := trace.Start(ctx, "admit")
 	t, fullness, why := a.reserve(o)
+	admit.End(nil)
 	if t == nil {
 		if why != (placement.Reason{}) {
 			a.passed.add(o, why)
+			step.Note("passed: " + why.String())
 		}
 		return placement.OfferAnswer{Taken: why == placement.Reason{}, Reason: why}, nil
 	}
-	p := &placingTask{a: a, task: t, offer: o, digest: o.Request.Digest(), received: received}
-	if why, ok := p.race(ctx, fullness); !ok {
+	p := &placingTask{a: a, task: t, offer: o, digest: o.Request.Digest(), received: received, step: step}
+	racing, race := trace.Start(ctx, "claim")
+	why, ok := p.race(racing, fullness)
+	race.End(nil)
+	if !ok {
+		step.Note("passed: " + why.String())
 		a.drop(o.ID, o.Epoch)
 		a.finish(t)
 		a.passed.add(o, why)

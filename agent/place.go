@@ -9,6 +9,7 @@ import (
 
 	"longshore/internal/dockerd"
 	"longshore/internal/placement"
+	"longshore/internal/trace"
 )
 
 // undoWait bounds the undoing of one placement, Docker included.
@@ -22,6 +23,7 @@ type placingTask struct {
 	offer    placement.Offer
 	digest   string
 	received Instant
+	step     *trace.Step // the offer, which the work is part of; nil if it is not traced
 
 	claimed bool // a claim is held (the reservation always is)
 	stored  bool // the request file counts this copy as a user
@@ -50,16 +52,18 @@ var errStalled = errors.New("no progress for too long")
 func (p *placingTask) run(ctx context.Context) {
 	ctx, stop := p.a.during(ctx, p.task)
 	defer stop()
-	work, stall := context.WithCancelCause(ctx)
+	steps, place := trace.Start(trace.Into(ctx, p.step), "place")
+	work, stall := context.WithCancelCause(steps)
 	defer stall(nil)
 	p.poke = make(chan struct{}, 1)
 	p.say("locked")
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
-		p.keep(work, stall)
+		p.keep(trace.Into(work, nil), stall)
 	}()
 	err := p.steps(work)
+	place.End(err)
 	cause := context.Cause(work)
 	stall(nil)
 	<-kept
@@ -91,7 +95,11 @@ func (p *placingTask) end(ctx context.Context, err, cause error) {
 // done is to be undone; nil also when the ledger was told of the end already.
 func (p *placingTask) steps(ctx context.Context) error {
 	kept := make(chan error, 1)
-	go func() { kept <- p.a.requests.keep(ctx, p.digest, p.offer.Request) }()
+	go func() {
+		kept <- trace.Run(ctx, "store request", func(ctx context.Context) error {
+			return p.a.requests.keep(ctx, p.digest, p.offer.Request)
+		})
+	}()
 	err := p.fetch(ctx)
 	failed := <-kept
 	p.stored = failed == nil
@@ -102,7 +110,10 @@ func (p *placingTask) steps(ctx context.Context) error {
 		return giveUp(placement.ReasonDisk, failed)
 	}
 	p.say("creating")
-	if err := p.create(ctx); err != nil {
+	if err := trace.Run(ctx, "create", p.create); err != nil {
+		return err
+	}
+	if err := trace.Run(ctx, "ports", p.expose); err != nil {
 		return err
 	}
 	p.say("binding")
@@ -113,18 +124,22 @@ func (p *placingTask) steps(ctx context.Context) error {
 // durable meanwhile: its file costs two syncs.
 func (p *placingTask) fetch(ctx context.Context) error {
 	a, owner := p.a, p.task.id.Owner()
-	if err := a.Runtime.Ensure(ctx, owner); err != nil {
+	err := trace.Run(ctx, "daemon", func(ctx context.Context) error { return a.Runtime.Ensure(ctx, owner) })
+	if err != nil {
 		return giveUp(placement.ReasonDaemon, err)
 	}
 	p.say("pulling")
-	if err := a.Runtime.Pull(ctx, owner, p.offer.Request.Image, p.pulled); err != nil {
+	err = trace.Run(ctx, "pull", func(ctx context.Context) error {
+		return a.Runtime.Pull(ctx, owner, p.offer.Request.Image, p.pulled)
+	})
+	if err != nil {
 		return giveUp(placement.ReasonImage, err)
 	}
 	return nil
 }
 
 // create makes the container, after asking Admit again, with its request
-// durable before it and its ports leading to it after.
+// durable before it.
 func (p *placingTask) create(ctx context.Context) error {
 	a, o := p.a, p.offer
 	if err := a.registered(ctx); err != nil {
@@ -153,7 +168,12 @@ func (p *placingTask) create(ctx context.Context) error {
 	if _, err := a.ops.step(ctx); err != nil {
 		return giveUp(placement.ReasonStart, err)
 	}
-	if err := a.expose(ctx, Hold{ID: o.ID, Request: o.Request}); err != nil {
+	return nil
+}
+
+// expose has the host ports lead to the container.
+func (p *placingTask) expose(ctx context.Context) error {
+	if err := p.a.expose(ctx, Hold{ID: p.offer.ID, Request: p.offer.Request}); err != nil {
 		return giveUp(placement.ReasonHostPort, err)
 	}
 	return nil
@@ -229,7 +249,9 @@ func (p *placingTask) bindOnce(ctx context.Context) (again time.Duration, err er
 		return 0, &given{placement.Reason{Code: placement.ReasonBind, Text: answer.Reason}}
 	}
 	p.say("starting")
+	_, step := trace.Start(ctx, "start")
 	result, err := a.launch(ctx, t, q)
+	step.End(err)
 	switch result {
 	case launchDone:
 		return 0, nil

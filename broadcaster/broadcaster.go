@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"longshore/internal/placement"
+	"longshore/internal/trace"
 )
 
 // Queue is the ledger as the source of work.
@@ -70,7 +71,8 @@ type Config struct {
 	Registry string     // http address of the image registry, for clients that push
 	Rand     *rand.Rand // read once, by New: all choices follow from the seed drawn
 	Logger   *slog.Logger
-	Chains   int // placements offered at the same time; 0: 256
+	Chains   int           // placements offered at the same time; 0: 256
+	Trace    *trace.Tracer // nil: nothing is traced
 }
 
 // Deps are the parts a broadcaster works with.
@@ -154,9 +156,29 @@ func (b *Broadcaster) offerAll(ctx context.Context) error {
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			b.deps.Queue.Settle(try, b.offerOne(ctx, try))
+			b.deps.Queue.Settle(try, b.traced(ctx, try))
 		})
 	}
+}
+
+// traced is offerOne as a step of the placement's trace.
+func (b *Broadcaster) traced(ctx context.Context, try placement.Try) placement.Outcome {
+	if try.Trace == "" {
+		return b.offerOne(ctx, try)
+	}
+	ctx, step := b.cfg.Trace.Under(ctx, try.Trace, "look for a node")
+	defer step.End(nil)
+	step.About(string(try.ID))
+	out := b.offerOne(ctx, try)
+	switch {
+	case out.Taken != "":
+		step.Note("taken by " + string(out.Taken))
+	case len(out.Passes) > 0:
+		step.Note(fmt.Sprintf("%d nodes asked; %s: %s", out.Asked, out.Passes[0].Node, out.Passes[0].Reason.String()))
+	default:
+		step.Note(fmt.Sprintf("%d nodes asked", out.Asked))
+	}
+	return out
 }
 
 // offerOne is the chain of one try.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"longshore/internal/placement"
+	"longshore/internal/trace"
 	"longshore/rpc"
 )
 
@@ -18,6 +19,7 @@ func (b *Broadcaster) NodeMethods() rpc.Methods {
 				if err := b.speaks(c, q.Cluster, q.Node); err != nil {
 					return placement.BindAnswer{}, err
 				}
+				trace.From(ctx).About(string(q.ID))
 				return b.deps.Records.Bind(ctx, q)
 			}),
 		"failed": rpc.Unary("Say that Docker refused to start a bound copy, which is removed already.", "failed",

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"longshore/internal/placement"
+	"longshore/internal/trace"
 )
 
 const (
@@ -91,13 +92,16 @@ func (c *chain) rounds(ctx context.Context, wg *sync.WaitGroup) (taken placement
 			closed[n.Node] = c.lasting[n.Node] || c.pending[n.Node]
 		}
 		round := Sample(c.rng, c.nodes, c.offer.Request, width, closed)
+		ctx, step := trace.Start(ctx, "round")
 		for _, n := range round {
 			c.send(ctx, wg, n)
 		}
 		answered := func() bool {
 			return !slices.ContainsFunc(round, func(n placement.NodeID) bool { return c.pending[n] })
 		}
-		if taken = c.wait(ctx, roundTime, answered); taken != "" {
+		taken = c.wait(ctx, roundTime, answered)
+		step.End(nil)
+		if taken != "" {
 			return taken
 		}
 		if c.noLocks || ctx.Err() != nil {

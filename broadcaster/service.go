@@ -24,6 +24,7 @@ func (b *Broadcaster) ClientMethods() rpc.Methods {
 	methods := b.appMethods()
 	maps.Copy(methods, b.wishMethods())
 	maps.Copy(methods, b.relayMethods())
+	maps.Copy(methods, b.traceMethods())
 	return methods
 }
 

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"longshore/internal/placement"
+	"longshore/internal/trace"
 )
 
 const (
@@ -32,7 +33,13 @@ func (b *Broadcaster) submit(ctx context.Context, app placement.App) (placement.
 	if err != nil {
 		return placement.Submitted{}, err
 	}
-	return b.deps.Apps.Submit(ctx, app)
+	var stored placement.Submitted
+	above := trace.From(ctx) // what is placed is part of the submit, not of its storing
+	err = trace.Run(ctx, "store", func(ctx context.Context) error {
+		stored, err = b.deps.Apps.Submit(trace.Into(ctx, above), app)
+		return err
+	})
+	return stored, err
 }
 
 // prepare makes an app what can be stored, or says why not.
@@ -41,7 +48,11 @@ func (b *Broadcaster) prepare(ctx context.Context, app placement.App) (placement
 	if err != nil {
 		return app, err
 	}
-	images, err := b.resolve(ctx, app)
+	var images map[string]resolved
+	err = trace.Run(ctx, "resolve images", func(ctx context.Context) error {
+		images, err = b.resolve(ctx, app)
+		return err
+	})
 	if err != nil {
 		return app, err
 	}

@@ -28,6 +28,7 @@ func (l *Ledger) apply(c *change, rev uint64) {
 	for _, r := range c.records {
 		l.applyRecord(r, rev, now, c.delay[r.ID])
 	}
+	l.follow(c)
 	for _, r := range c.buried {
 		l.applyBuried(r, rev, now)
 	}
@@ -94,7 +95,7 @@ func (l *Ledger) applyRecord(rec rule.Record, rev uint64, now time.Time, delay t
 	} else if e.rev >= rev {
 		return
 	}
-	old := e.rec
+	old, since := e.rec, e.since
 	e.rec, e.rev = rec, rev
 	delete(m.dirty, rec.ID)
 	l.index(e, old)
@@ -115,6 +116,7 @@ func (l *Ledger) applyRecord(rec rule.Record, rev uint64, now time.Time, delay t
 		e.starts(now, now.Add(l.cfg.StartTimeout))
 	case placement.Running:
 		m.queue.drop(rec.ID, true, now)
+		l.seen(e, since, now)
 		e.runs(now)
 	case placement.Done, placement.Dead, placement.Cancelled:
 		m.queue.drop(rec.ID, false, now)

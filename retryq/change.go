@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"longshore/internal/placement"
+	"longshore/internal/trace"
 	"longshore/retryq/rule"
 )
 
@@ -26,6 +27,7 @@ type change struct {
 	tombs    []rule.Tomb // with less time left; without any they are deleted
 	slots    map[string]*slotChange
 	delay    map[placement.ID]time.Duration // until a record that waits again is due
+	trace    string                         // W3C traceparent that what it puts into the queue belongs to
 	after    func(m *memory, now time.Time) // in the same step of memory
 }
 
@@ -207,6 +209,7 @@ func (l *Ledger) change(ctx context.Context, build func() (*change, error)) erro
 		if err != nil || c == nil {
 			return err
 		}
+		c.trace = cmp.Or(c.trace, trace.Parent(ctx))
 		if err = l.commit(ctx, c); !errors.Is(err, ErrConflict) {
 			return err
 		}

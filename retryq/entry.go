@@ -14,6 +14,7 @@ import (
 func (e *entry) waits(now time.Time) {
 	e.phase, e.takers = "", nil
 	e.startBy, e.ranFrom, e.restartAt = time.Time{}, time.Time{}, time.Time{}
+	e.trace.from = now
 	e.counts(now)
 }
 

@@ -8,14 +8,16 @@ import (
 
 	"longshore/internal/dice"
 	"longshore/internal/placement"
+	"longshore/internal/trace"
 	"longshore/retryq/rule"
 )
 
 // Config says what a ledger stands on.
 type Config struct {
-	Store  Store        // closed by whoever opened it, after the ledger's Run ended
-	Logger *slog.Logger // nil: nothing is logged
-	Rand   *rand.Rand   // read once, by Open: all choices follow from the seed drawn; nil: seeded by the system
+	Store  Store         // closed by whoever opened it, after the ledger's Run ended
+	Logger *slog.Logger  // nil: nothing is logged
+	Rand   *rand.Rand    // read once, by Open: all choices follow from the seed drawn; nil: seeded by the system
+	Trace  *trace.Tracer // nil: nothing is traced
 
 	// Cluster is the ID that the ledger must have; a new ledger takes it. "":
 	// any, and a new one draws its own.

@@ -41,7 +41,8 @@ type appEntry struct {
 	rev      uint64
 	digests  []string // of the wished services' requests
 	replicas map[placement.Replica]bool
-	settled  bool // nothing is left to roll out
+	settled  bool   // nothing is left to roll out
+	trace    string // of the submit that is being rolled out
 }
 
 type replicaEntry struct {
@@ -54,6 +55,7 @@ type entry struct {
 	rec   rule.Record
 	rev   uint64 // of the durable record; RUNNING may be ahead of it
 	since time.Time
+	trace tracing
 
 	phase string // of the work on a node
 	why   string // why it waits

@@ -56,7 +56,11 @@ func (l *Ledger) take() (placement.Try, time.Duration, bool) {
 	}
 	e := l.mem.places[w.id]
 	e.phase, e.early = "looking for a node", nil
-	return placement.Try{ID: e.rec.ID, Epoch: e.rec.Epoch, Mark: l.mark(), Request: e.rec.Request, Tries: e.tries, Lockless: e.lockless, Node: l.home(e), Barred: l.mem.barred(e.rec)}, 0, true
+	l.waited(e, now)
+	return placement.Try{
+		ID: e.rec.ID, Epoch: e.rec.Epoch, Mark: l.mark(), Request: e.rec.Request, Tries: e.tries,
+		Lockless: e.lockless, Node: l.home(e), Barred: l.mem.barred(e.rec), Trace: e.trace.parent,
+	}, 0, true
 }
 
 // Settle ends a try. Taken, the placement waits for the bind of the node that
@@ -116,7 +120,7 @@ func (l *Ledger) tried(id placement.ID, epoch placement.Epoch) *entry {
 func (l *Ledger) again(e *entry, now time.Time, u float64) {
 	due := now.Add(rule.Backoff(e.tries, u))
 	e.tries++
-	e.phase = ""
+	e.phase, e.trace.from = "", now
 	l.enqueue(e, due)
 	l.publish(e, "")
 	l.wake()
@@ -212,6 +216,7 @@ func (l *Ledger) overdue(now time.Time) {
 		if len(e.takers) > 0 {
 			continue
 		}
+		e.trace.from = now
 		e.phase, e.why = "", cmp.Or(e.why, "the node that took it was not heard of again")
 		l.enqueue(e, now)
 		l.publish(e, "")

@@ -15,6 +15,7 @@ func (l *Ledger) seenRunning(e *entry, now time.Time) {
 		return
 	}
 	old := e.rec
+	l.seen(e, e.since, now)
 	e.rec, e.since = rule.Run(e.rec), now
 	e.runs(now)
 	l.mem.dirty[e.rec.ID] = true

@@ -134,6 +134,7 @@ func (l *Ledger) rollSome(ctx context.Context, key string) (more bool, err error
 			return nil, nil
 		}
 		app, rev, sums, have := a.rec, a.rev, a.digests, l.mem.standings(a)
+		c.trace = a.trace
 		l.mu.Unlock()
 		steps, done := rule.Rollout(app, sums, have)
 		if len(steps) == 0 {
@@ -155,7 +156,7 @@ func (l *Ledger) settle(key string, rev uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if a := l.mem.apps[key]; a != nil && a.rev == rev && !l.mem.rolls[key] {
-		a.settled = true
+		a.settled, a.trace = true, ""
 	}
 }
 

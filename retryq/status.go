@@ -122,6 +122,7 @@ func (l *Ledger) Explain(_ context.Context, r placement.Replica) (placement.Stat
 		return placement.Status{}, l.mem.noReplica(r)
 	}
 	s := l.status(e)
+	s.Trace = e.trace.last
 	s.Refusals = slices.Clone(e.sum)
 	if len(s.Refusals) == 0 {
 		s.Refusals = l.refusalsAhead(e)

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"longshore/internal/pki"
 	"longshore/internal/placement"
+	"longshore/internal/trace"
 	"longshore/rpc"
 )
 
@@ -68,7 +70,7 @@ func (a *app) dialTo(ctx context.Context, endpoint, what string) (*rpc.Link, err
 	}
 	bounded, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	link, err := rpc.Dial(bounded, transport, endpoint, rpc.Config{})
+	link, err := rpc.Dial(bounded, transport, endpoint, rpc.Config{Invoke: []func(rpc.Invoker) rpc.Invoker{trace.Invoke}})
 	if ctx.Err() != nil {
 		if err == nil {
 			link.Close()
@@ -107,6 +109,12 @@ func (a *app) call(ctx context.Context, method string, result any, args ...any) 
 		return &exitError{code: exitInterrupted}
 	}
 	return err
+}
+
+// once has the calls made with the context done once: with the key of the
+// command line, or one of this command's own.
+func (a *app) once(ctx context.Context) context.Context {
+	return rpc.WithIdempotencyKey(ctx, cmp.Or(a.key, rand.Text()))
 }
 
 // certificate is that of whoever types: of the flag, the variable, or the

@@ -180,7 +180,7 @@ while it still runs, its copies run beside their replacements until it is heard.
 
 func (a *app) changeNode(ctx context.Context, change placement.NodeChange) error {
 	var n placement.NodeStatus
-	if err := a.call(ctx, "node_change", &n, change); err != nil {
+	if err := a.call(a.once(ctx), "node_change", &n, change); err != nil {
 		return err
 	}
 	if a.json {

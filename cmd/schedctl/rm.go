@@ -31,7 +31,7 @@ func (a *app) rm() *cobra.Command {
 			}
 			defer link.Close()
 			var removed []placement.Replica
-			if err := link.Call(cmd.Context(), "remove", &removed, f); err != nil {
+			if err := link.Call(a.once(cmd.Context()), "remove", &removed, f); err != nil {
 				return a.hint(cmd.Context(), f, err)
 			}
 			if !a.json {
@@ -107,7 +107,7 @@ func (a *app) retry() *cobra.Command {
 				return err
 			}
 			var again []placement.Replica
-			if err := a.call(cmd.Context(), "retry", &again, f); err != nil {
+			if err := a.call(a.once(cmd.Context()), "retry", &again, f); err != nil {
 				return a.hint(cmd.Context(), f, err)
 			}
 			if a.json {

@@ -19,6 +19,7 @@ type app struct {
 	tlsDir   string
 	insecure bool
 	owner    string
+	key      string
 	json     bool
 }
 
@@ -34,6 +35,7 @@ func newRoot(stdin io.Reader, stdout, stderr io.Writer) *cobra.Command {
   schedctl ps                     what runs where
   schedctl explain APP/SERVICE/N  why a replica waits
   schedctl stop APP/SERVICE/N     stop a replica until schedctl start
+  schedctl trace APP/SERVICE/N    where the time went until it ran
   schedctl rm APP                 end it
   schedctl rpc TARGET METHOD ...  call any method of a broadcaster or a node
 
@@ -57,11 +59,12 @@ Exit codes: 0 wanted state reached, 1 failure, 2 usage or invalid file,
 	flags.StringVar(&a.tlsDir, "tls-dir", "", "your certificate: ca.pem, cert.pem and key.pem (default: $LONGSHORE_TLS_DIR, else longshore in your configuration directory)")
 	flags.BoolVar(&a.insecure, "insecure", false, "speak plain TCP to another machine")
 	flags.StringVar(&a.owner, "owner", "", "owner of the apps meant (default: the name in your certificate, else your login name)")
+	flags.StringVar(&a.key, "key", "", "idempotency key: what changes something is done once for it, however often the command runs within 10 min (default: a new one)")
 	flags.BoolVar(&a.json, "json", false, "print JSON, one object a line")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(cmd.CommandPath()+" --help", "%v", err)
 	})
-	root.AddCommand(a.submit(), a.ps(), a.status(), a.explain(), a.rm(), a.retry(), a.stop(), a.start(), a.rpc(), a.node(), a.image(), a.ca(), a.dev(), a.devJanitor())
+	root.AddCommand(a.submit(), a.ps(), a.status(), a.explain(), a.trace(), a.rm(), a.retry(), a.stop(), a.start(), a.rpc(), a.node(), a.image(), a.ca(), a.dev(), a.devJanitor())
 	wrapArgs(root)
 	return root
 }

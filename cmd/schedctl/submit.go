@@ -11,6 +11,7 @@ import (
 
 	"longshore/internal/appfile"
 	"longshore/internal/placement"
+	"longshore/internal/trace"
 	"longshore/rpc"
 )
 
@@ -30,11 +31,20 @@ the work.`,
 		Example: "  schedctl submit app.yaml\n  schedctl submit app.yaml --detach\n  schedctl submit app.yaml --timeout 30s --json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			wanted, err := a.load(cmd.Context(), args[0])
+			ctx, tracer, err := beginTrace(cmd.Context(), "submit")
 			if err != nil {
 				return err
 			}
-			return a.submitApp(cmd.Context(), wanted, detach, timeout)
+			defer tracer.Close()
+			var wanted placement.App
+			err = trace.Run(ctx, "read file", func(ctx context.Context) error {
+				wanted, err = a.load(ctx, args[0])
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			return a.submitApp(ctx, tracer, wanted, detach, timeout)
 		},
 	}
 	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "do not wait: return as soon as the app is stored")
@@ -58,19 +68,22 @@ func (a *app) load(ctx context.Context, path string) (placement.App, error) {
 	return wanted, nil
 }
 
-func (a *app) submitApp(ctx context.Context, wanted placement.App, detach bool, timeout time.Duration) error {
+func (a *app) submitApp(ctx context.Context, tracer *trace.Tracer, wanted placement.App, detach bool, timeout time.Duration) (err error) {
+	_, connect := trace.Start(ctx, "connect")
 	link, err := a.dial(ctx)
+	connect.End(err)
 	if err != nil {
 		return err
 	}
 	defer link.Close()
+	defer func() { leaveSpans(ctx, link, tracer, err) }()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 
 	// Watching begins before the submit, so that no change is missed.
 	var events *rpc.Stream
 	if !detach {
-		events, err = link.Stream(ctx, "events", placement.Filter{Owner: wanted.Owner, App: wanted.Name, All: true})
+		events, err = link.Stream(trace.Into(ctx, nil), "events", placement.Filter{Owner: wanted.Owner, App: wanted.Name, All: true})
 		if err != nil {
 			return err
 		}
@@ -78,7 +91,7 @@ func (a *app) submitApp(ctx context.Context, wanted placement.App, detach bool, 
 	}
 	began := time.Now()
 	var answer placement.Submitted
-	if err := link.Call(ctx, "submit", &answer, wanted); err != nil {
+	if err := link.Call(a.once(ctx), "submit", &answer, wanted); err != nil {
 		return err
 	}
 	out := printer{app: a, began: began}
@@ -86,6 +99,8 @@ func (a *app) submitApp(ctx context.Context, wanted placement.App, detach bool, 
 	if detach {
 		return nil
 	}
+	_, watching := trace.Start(ctx, "watch until it runs")
+	defer watching.End(nil)
 	progress := newProgress(wanted, answer)
 	for !progress.finished() {
 		var e placement.Event

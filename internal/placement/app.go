@@ -96,6 +96,7 @@ type Status struct {
 	Tries    int       `json:"tries,omitempty"`
 	NextTry  Millis    `json:"next_try,omitempty"` // until it is offered again
 	Refusals []Refusal `json:"refusals,omitempty"` // of the last chain of rounds; `explain` only
+	Trace    string    `json:"trace,omitempty"`    // ID of the last trace of its way to a node; `explain` only
 }
 
 // Refusal sums up the nodes that passed on an offer for one reason.

@@ -15,7 +15,8 @@ type Try struct {
 	Barred []Pass `json:"barred,omitempty"`
 	// Node is the only one to ask, beside what the request says: there it was
 	// before somebody started it again. "": any.
-	Node NodeID `json:"node,omitempty"`
+	Node  NodeID `json:"node,omitempty"`
+	Trace string `json:"trace,omitempty"` // W3C traceparent of what it is part of; "" none
 }
 
 // Outcome settles a try.

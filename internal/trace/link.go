@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
 	"longshore/rpc"
@@ -49,7 +50,7 @@ func Invoke(next rpc.Invoker) rpc.Invoker {
 			return next(ctx, r)
 		}
 		if peer := r.Link().Peer(); peer.Name != "" {
-			s.Note("to " + peer.Name)
+			s.span.SetAttributes(attribute.String(keyTo, peer.Name))
 		}
 		r.Set(headerParent, s.Parent())
 		r.OnEnd(func(err error) {
@@ -105,7 +106,7 @@ func (t *Tracer) Add(spans []Span) error {
 				return fmt.Errorf("span %d: %.64q is no ID", i+1, id)
 			}
 		}
-		for _, text := range []*string{&s.Name, &s.Part, &s.About, &s.Note, &s.Error} {
+		for _, text := range []*string{&s.Name, &s.Part, &s.About, &s.To, &s.Note, &s.Error} {
 			*text = short(*text)
 		}
 	}

@@ -36,19 +36,20 @@ type Span struct {
 	Note   string `json:"note,omitempty"`
 	Error  string `json:"error,omitempty"`
 
-	Running bool `json:"running,omitempty"`
-	Calls   bool `json:"calls,omitempty"` // it is a call to another process
+	Running bool   `json:"running,omitempty"`
+	Calls   bool   `json:"calls,omitempty"` // it is a call to another process
+	To      string `json:"to,omitempty"`    // by which name that is known
 }
 
 // kept is a step that has ended.
 type kept struct {
-	trace             oteltrace.TraceID
-	id, parent        oteltrace.SpanID
-	name, about, note string
-	failure           string
-	start, took       time.Duration
-	calls             bool
-	running           bool
+	trace                 oteltrace.TraceID
+	id, parent            oteltrace.SpanID
+	name, about, note, to string
+	failure               string
+	start, took           time.Duration
+	calls                 bool
+	running               bool
 }
 
 // ring is the last steps of a process and those that are under way. It is a
@@ -112,6 +113,8 @@ func (r *ring) keep(s sdktrace.ReadOnlySpan, end time.Time) kept {
 			k.about = a.Value.AsString()
 		case keyNote:
 			k.note = short(a.Value.AsString())
+		case keyTo:
+			k.to = short(a.Value.AsString())
 		}
 	}
 	if status := s.Status(); status.Code == codes.Error {
@@ -165,7 +168,7 @@ func (r *ring) tell(k kept) Span {
 	s := Span{
 		Trace: k.trace.String(), ID: k.id.String(), Name: k.name, Part: r.part, Clock: r.clock,
 		Start: k.start.Microseconds(), Took: k.took.Microseconds(),
-		About: k.about, Note: k.note, Error: k.failure, Running: k.running, Calls: k.calls,
+		About: k.about, Note: k.note, Error: k.failure, Running: k.running, Calls: k.calls, To: k.to,
 	}
 	if k.parent.IsValid() {
 		s.Parent = k.parent.String()

@@ -20,6 +20,7 @@ import (
 const (
 	keyAbout = "longshore.placement"
 	keyNote  = "longshore.note"
+	keyTo    = "longshore.peer"
 )
 
 // Tracer begins steps in one process and keeps the last of them. A nil Tracer

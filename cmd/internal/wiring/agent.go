@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -81,21 +80,24 @@ func (c *NodeConfig) RunAgent(ctx context.Context, ready func()) error {
 
 // runAgent runs the agent over what is below it, and serves it on its link to
 // the broadcaster and on the node's socket.
-func (c *NodeConfig) runAgent(ctx context.Context, cfg agent.Config, deps agent.Deps, host *dockerd.Host, below []func(context.Context) error, ready func()) error {
+func (c *NodeConfig) runAgent(ctx context.Context, cfg agent.Config, deps agent.Deps, host *dockerd.Host, below []func(context.Context) error, ready func()) (err error) {
 	transport := c.transport(c.Logger)
-	once := rpc.NewOnce(rpc.OnceConfig{Forget: undone})
-	defer func() { _ = once.Close() }() // always nil
-	remote := agent.NewRemote(transport, c.Broadcaster, rpc.Config{
-		Logger: c.Logger, Rand: newRand(), Allow: nodeGrants().allow,
-		Serve: []func(rpc.Handler) rpc.Handler{console.Relayed(nodeGrants().allow), once.Serve},
-	})
+	office, err := newDispatch(ctx, "agent "+string(c.Node), nodeGrants(), c.Logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, office.Close()) }()
+	link := office.config(string(c.Node), nil, console.Relayed(nodeGrants().allow))
+	link.Rand = newRand()
+	remote := agent.NewRemote(transport, c.Broadcaster, link)
 	remote.Alarm = c.alarm
 	deps.Broadcaster = remote
 	a, err := agent.New(cfg, deps)
 	if err != nil {
 		return err
 	}
-	methods := a.Methods()
+	methods := office.tracer.Methods()
+	maps.Copy(methods, a.Methods())
 	maps.Copy(methods, console.New(c.Node, console.Deps{Node: a, Ports: a, Ledger: remote, Insides: host, Sights: host}).Methods())
 	onLink := maps.Clone(methods)
 	maps.Copy(onLink, a.LinkMethods())
@@ -106,16 +108,11 @@ func (c *NodeConfig) runAgent(ctx context.Context, cfg agent.Config, deps agent.
 	below = append(below, func(ctx context.Context) error { return c.renew(ctx, askRenewal(transport, c.Broadcaster)) })
 	above := []func(context.Context) error{
 		func(ctx context.Context) error { return remote.Run(ctx, a, onLink) },
-		func(ctx context.Context) error { return c.serveLocal(ctx, local, methods, once.Serve) },
+		func(ctx context.Context) error {
+			return c.serveLocal(ctx, local, office.config(string(c.Node), methods))
+		},
 	}
 	return unlessEnded(ctx, runOver(ctx, below, above, ready))
-}
-
-// undone tells errors that prove that a call did nothing, so that its
-// idempotency key may be used again.
-func undone(err error) bool {
-	e, ok := errors.AsType[*placement.Error](err)
-	return ok && slices.Contains([]string{placement.KindInvalid, placement.KindNotFound, placement.KindRefused, placement.KindUnavailable}, e.Kind)
 }
 
 // runOver runs what is above until ctx ends or any part fails, and what is
@@ -166,9 +163,9 @@ func (c *NodeConfig) listenLocal(ctx context.Context, t rpc.Transport, socket st
 	return l, nil
 }
 
-func (c *NodeConfig) serveLocal(ctx context.Context, l rpc.Listener, methods rpc.Methods, around ...func(rpc.Handler) rpc.Handler) error {
+func (c *NodeConfig) serveLocal(ctx context.Context, l rpc.Listener, cfg rpc.Config) error {
 	defer l.Close()
-	return rpc.Serve(ctx, l, rpc.Config{Identity: string(c.Node), Methods: methods, Logger: c.Logger, Allow: nodeGrants().allow, Serve: around})
+	return rpc.Serve(ctx, l, cfg)
 }
 
 // closer is a table of claims that holds connections.

@@ -36,6 +36,9 @@ func broadcasterGrants() grants {
 		"queue":       people,
 		"explain":     people,
 		"events":      people,
+		"trace":       people,
+		"spans_add":   people,
+		"spans":       operator,
 		"nodes":       people,
 		"node_change": operator,
 		"exec":        people,
@@ -93,6 +96,7 @@ func nodeGrants() grants {
 		"image_list":        people,
 		"capacity":          people,
 		"refusals":          people,
+		"spans":             both,
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"longshore/broadcaster"
 	"longshore/hostinfo"
 	"longshore/internal/placement"
+	"longshore/internal/trace"
 	"longshore/rpc"
 )
 
@@ -22,8 +23,8 @@ func TestEveryMethodHasALine(t *testing.T) {
 		table  grants
 		served []rpc.Methods
 	}{
-		"broadcasterd": {broadcasterGrants(), []rpc.Methods{caster.ClientMethods(), caster.NodeMethods(), (*hostinfo.Collector)(nil).Methods(), issuer{}.methods()}},
-		"a node":       {nodeGrants(), []rpc.Methods{(*agent.Agent)(nil).Methods(), (*agent.Agent)(nil).LinkMethods(), new(console.Console).Methods(), (*hostinfo.Watcher)(nil).Methods()}},
+		"broadcasterd": {broadcasterGrants(), []rpc.Methods{caster.ClientMethods(), caster.NodeMethods(), (*hostinfo.Collector)(nil).Methods(), issuer{}.methods(), (*trace.Tracer)(nil).Methods()}},
+		"a node":       {nodeGrants(), []rpc.Methods{(*agent.Agent)(nil).Methods(), (*agent.Agent)(nil).LinkMethods(), new(console.Console).Methods(), (*hostinfo.Watcher)(nil).Methods(), (*trace.Tracer)(nil).Methods()}},
 	} {
 		served := rpc.Methods{}
 		for _, m := range c.served {

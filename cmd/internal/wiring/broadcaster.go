@@ -72,9 +72,14 @@ func (c BroadcasterConfig) Run(ctx context.Context, ready func(Addresses)) (err 
 	if err != nil {
 		return err
 	}
+	office, err := newDispatch(ctx, "broadcaster", broadcasterGrants(), c.Logger, "submit", "run", "start", "retry")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, office.Close()) }()
 	agents := broadcaster.NewAgents(c.Logger)
 	ledger, err := retryq.Open(ctx, retryq.Config{
-		Store: store, Requests: agents, Logger: c.Logger, Rand: newRand(),
+		Store: store, Requests: agents, Logger: c.Logger, Rand: newRand(), Trace: office.tracer,
 		Cluster: cluster, NewGeneration: c.NewGeneration, Rebuild: c.Rebuild != "", Nodes: c.Nodes,
 	})
 	if err != nil {
@@ -84,7 +89,7 @@ func (c BroadcasterConfig) Run(ctx context.Context, ready func(Addresses)) (err 
 	if err != nil {
 		return fmt.Errorf("open the image registry: %w", err)
 	}
-	return c.run(ctx, ledger, agents, registry, ready)
+	return c.run(ctx, office, ledger, agents, registry, ready)
 }
 
 // hold makes sure that no other broadcaster works in the same directories.
@@ -129,7 +134,7 @@ func (c BroadcasterConfig) openStore() (retryq.Store, error) {
 }
 
 // run joins ledger, collector, sweeper and broadcaster, and serves them.
-func (c BroadcasterConfig) run(ctx context.Context, ledger *retryq.Ledger, agents *broadcaster.Agents, registry *images.Registry, ready func(Addresses)) error {
+func (c BroadcasterConfig) run(ctx context.Context, office *dispatch, ledger *retryq.Ledger, agents *broadcaster.Agents, registry *images.Registry, ready func(Addresses)) error {
 	shelf, told, err := listenImages(ctx, c.Registry, c.store)
 	if err != nil {
 		return fmt.Errorf("listen for images: %w", err)
@@ -149,7 +154,7 @@ func (c BroadcasterConfig) run(ctx context.Context, ledger *retryq.Ledger, agent
 		return err
 	}
 	addresses := Addresses{Registry: told, Cluster: ledger.Cluster()}
-	caster, err := broadcaster.New(broadcaster.Config{Registry: addresses.Registry, Logger: c.Logger, Rand: newRand()}, broadcaster.Deps{
+	caster, err := broadcaster.New(broadcaster.Config{Registry: addresses.Registry, Logger: c.Logger, Rand: newRand(), Trace: office.tracer}, broadcaster.Deps{
 		Queue: ledger, Apps: ledger, Wishes: ledger, Records: ledger, View: collector, Images: resolver{registry}, Agents: agents,
 	})
 	if err != nil {
@@ -170,7 +175,9 @@ func (c BroadcasterConfig) run(ctx context.Context, ledger *retryq.Ledger, agent
 		defer l.Close()
 		addresses.Listen = append(addresses.Listen, l.Addr())
 		g.Go(func() error {
-			return rpc.Serve(ctx, l, rpc.Config{Identity: "broadcaster", Methods: methods, Logger: c.Logger, Allow: broadcasterGrants().allow, Invoke: []func(rpc.Invoker) rpc.Invoker{broadcaster.TellCaller}})
+			cfg := office.config("broadcaster", methods)
+			cfg.Invoke = append(cfg.Invoke, broadcaster.TellCaller)
+			return rpc.Serve(ctx, l, cfg)
 		})
 	}
 	g.Go(func() error { return ledger.Run(ctx) })

@@ -46,7 +46,7 @@ func (c *NodeConfig) RunHostinfo(ctx context.Context, ready func()) error {
 	g.Go(func() error { return watcher.Run(ctx) })
 	g.Go(func() error { return rpc.Keep(ctx, transport, c.Broadcaster, link, watcher.Up) })
 	g.Go(func() error { return c.renew(ctx, askRenewal(transport, c.Broadcaster)) })
-	g.Go(func() error { return c.serveLocal(ctx, local, watcher.Methods()) })
+	g.Go(func() error { return c.serveLocal(ctx, local, link) })
 	ready()
 	return unlessEnded(ctx, g.Wait())
 }
