@@ -35,7 +35,7 @@ func (a *app) wish(verb, doing, short, long string) *cobra.Command {
 				return err
 			}
 			var names []placement.Replica
-			if err := a.call(cmd.Context(), verb, &names, f); err != nil {
+			if err := a.call(a.once(cmd.Context()), verb, &names, f); err != nil {
 				return a.hint(cmd.Context(), f, err)
 			}
 			if a.json {
