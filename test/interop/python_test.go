@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
-	"strings"
 	"testing"
 	"time"
 
@@ -77,17 +76,19 @@ func (f foreigner) start(t *testing.T, args ...string) *process {
 	return p
 }
 
-// says waits for its next line.
-func (p *process) says(want string) {
+// line waits for its next line.
+func (p *process) line() string {
 	p.t.Helper()
 	select {
-	case got := <-p.lines:
-		if got != want {
+	case got, ok := <-p.lines:
+		if !ok {
 			p.end()
-			p.t.Fatalf("it said %q, not %q: %s", got, want, p.errors.String())
+			p.t.Fatalf("it ended: %s", p.errors.String())
 		}
+		return got
 	case <-time.After(patience):
-		p.t.Fatalf("it did not say %q", want)
+		p.t.Fatal("it says nothing")
+		panic("unreachable")
 	}
 }
 
@@ -215,7 +216,9 @@ func runClient(t *testing.T, f foreigner, addr, name string, gone <-chan error) 
 		}
 		_ = c.stdin.Close()
 	}
-	c.says("ok")
+	if got := c.line(); got != "ok" {
+		t.Errorf("it said %q", got)
+	}
 }
 
 // TestPythonServes: we call foreign servers.
@@ -228,10 +231,7 @@ func TestPythonServes(t *testing.T) {
 		} {
 			t.Run(f.name+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				addr := "tcp://" + freePort(t)
-				s := f.start(t, "server", addr)
-				s.says("serving")
-				p := newTap(t, addr)
+				p := newTap(t, f.start(t, "server", "tcp://127.0.0.1:*").line())
 				l, err := rpc.Dial(within(t), rpc.ZMQ(rpc.ZMQOptions{}), p.addr, rpc.Config{Identity: "us"})
 				must(t, err)
 				t.Cleanup(func() { _ = l.Close(); l.Wait() })
@@ -376,13 +376,4 @@ func socketDir(t *testing.T) string {
 	must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
-}
-
-// freePort is an address nobody listens at now.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := rpc.ZMQ(rpc.ZMQOptions{}).Listen(t.Context(), "tcp://127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return strings.TrimPrefix(l.Addr(), "tcp://")
 }

@@ -1,7 +1,7 @@
 """A ZeroRPC peer on nothing but libzmq and msgpack, for the tests beside it.
 
     peer.py client ADDR CASE     calls a server, prints ok
-    peer.py server ADDR          serves until its standard input ends
+    peer.py server ADDR          prints the address bound, serves until its standard input ends
 """
 import itertools
 import select
@@ -292,7 +292,7 @@ class Served:
 def serve(addr):
     socket = make_socket(zmq.ROUTER)
     socket.bind(addr)
-    print("serving", flush=True)
+    print(socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode(), flush=True)
     service, channels = Service(), {}
     while not select.select([sys.stdin], [], [], 0)[0]:
         timeout = 20

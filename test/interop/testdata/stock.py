@@ -6,6 +6,7 @@ import time
 import gevent
 import gevent.os
 import zerorpc
+import zmq
 
 
 def silent():
@@ -114,7 +115,7 @@ def main(role, addr, case=None):
     if role == "server":
         s = zerorpc.Server(Service(), name="house")
         s.bind(addr)
-        print("serving", flush=True)
+        print(s._events._socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode(), flush=True)
         gevent.spawn(s.run)
         silent()
         return
