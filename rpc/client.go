@@ -23,49 +23,65 @@ type outgoing struct {
 
 	queue  []event       // arrived, not yet taken
 	first  [1]event      // room for the one that most channels get
-	ready  chan struct{} // one token: something changed
-	ended  bool          // the last event arrived, or err is set
-	err    error         // why nothing more will arrive
-	credit int           // items the peer may send that we have not taken yet
+	ready  chan struct{} // one token: something changed; nil in a group
+	group  chan<- int    // is told index, once, when there is an answer or an error
+	index  int
+	told   bool
+	ended  bool  // the last event arrived, or err is set
+	err    error // why nothing more will arrive
+	credit int   // items the peer may send that we have not taken yet
 }
 
 // request opens a channel and sends the call.
 func (l *Link) request(ctx context.Context, method string, args []any, extra []extra) (*outgoing, error) {
+	id := l.newID()
+	e := l.svc.pool.get()
+	defer l.svc.pool.put(e)
+	if err := e.call(ctx, id, method, args, extra); err != nil {
+		return nil, err
+	}
+	c := &outgoing{link: l, id: string(id[:]), method: method, ready: make(chan struct{}, 1)}
+	return c, c.open(e)
+}
+
+// call makes the event that opens a channel.
+func (e *encoder) call(ctx context.Context, id [idSize]byte, method string, args []any, extra []extra) error {
 	if ctx.Err() != nil {
-		return nil, ctxError(ctx)
+		return ctxError(ctx)
 	}
 	var left int64
 	if d, ok := ctx.Deadline(); ok {
 		left = max(1, time.Until(d).Milliseconds())
 	}
-	id := l.newID()
-	c := &outgoing{link: l, id: string(id[:]), method: method, ready: make(chan struct{}, 1), credit: 1}
+	err := e.event(&opening{id: id, deadline: left, extra: extra, name: method})
+	if err == nil {
+		err = e.list(args...)
+	}
+	if err == nil {
+		err = e.seal()
+	}
+	return err
+}
+
+// open sends the call in e.
+func (c *outgoing) open(e *encoder) error {
+	l := c.link
+	c.credit = 1
 	c.queue = c.first[:0]
-	e := l.svc.pool.get()
-	defer l.svc.pool.put(e)
-	if err := e.event(&opening{id: id, deadline: left, extra: extra, name: method}); err != nil {
-		return nil, err
-	}
-	if err := e.list(args...); err != nil {
-		return nil, err
-	}
-	if err := e.seal(); err != nil {
-		return nil, err
-	}
 	now := time.Now()
 	l.mu.Lock()
 	if l.err != nil {
 		defer l.mu.Unlock()
-		return nil, l.err
+		return l.err
 	}
 	l.calls[c.id] = c
 	l.enrol(&c.pulse, c, now)
 	l.mu.Unlock()
 	if err := l.transmit([][]byte{nil}, e); err != nil {
 		c.abandon(err, false)
-		return nil, err
+		return err
 	}
-	return c, nil
+	return nil
 }
 
 // address is where heartbeats and the like of this channel go.
@@ -90,6 +106,13 @@ func (c *outgoing) end(err error) {
 }
 
 func (c *outgoing) signal() {
+	if c.group != nil {
+		if !c.told {
+			c.told = true
+			c.group <- c.index // there is room for all
+		}
+		return
+	}
 	select {
 	case c.ready <- struct{}{}:
 	default:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"sync"
 
 	"github.com/vmihailenco/msgpack/v5"
@@ -114,17 +115,11 @@ func (p *decoders) make(t reflect.Type, young map[reflect.Type]*plan) *plan {
 
 // decodesItself is whether the type has ideas of its own of how it is decoded.
 func decodesItself(t reflect.Type) bool {
-	for _, t := range []reflect.Type{t, reflect.PointerTo(t)} {
-		for _, marshals := range []reflect.Type{
-			reflect.TypeFor[msgpack.CustomDecoder](), reflect.TypeFor[msgpack.Unmarshaler](),
-			reflect.TypeFor[encoding.BinaryUnmarshaler](), reflect.TypeFor[encoding.TextUnmarshaler](),
-		} {
-			if t.Implements(marshals) {
-				return true
-			}
-		}
+	ideas := []reflect.Type{
+		reflect.TypeFor[msgpack.CustomDecoder](), reflect.TypeFor[msgpack.Unmarshaler](),
+		reflect.TypeFor[encoding.BinaryUnmarshaler](), reflect.TypeFor[encoding.TextUnmarshaler](),
 	}
-	return false
+	return slices.ContainsFunc(ideas, func(i reflect.Type) bool { return t.Implements(i) || reflect.PointerTo(t).Implements(i) })
 }
 
 // foreign leaves the value to the library.

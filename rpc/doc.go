@@ -9,6 +9,7 @@
 //	Subscriber, Puller    the same where they arrive          inlet attach
 //	Serve, Dial, Keep     ways to have links
 //	Serve, Invoke         middleware around calls             middleware
+//	CallEach              one call to many links              calleach
 //	deadlines             how long a caller waits             deadline
 //	Once                  a call runs once for its key        once
 //	Link                  Call and Stream; serves Methods     link client server

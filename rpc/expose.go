@@ -143,7 +143,7 @@ func (x *exposed) call(ctx context.Context, c *Call) (result reflect.Value, err 
 	}
 	out := x.f.Call(in)
 	if x.failure >= 0 {
-		err, _ = out[x.failure].Interface().(error)
+		err, _ = reflect.TypeAssert[error](out[x.failure])
 	}
 	if x.result >= 0 {
 		result = out[x.result]

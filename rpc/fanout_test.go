@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
-	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +25,7 @@ type crowd struct {
 }
 
 func crowdOfOurs(b *testing.B, name, scheme string, size int) crowd {
+	b.Helper()
 	tr := rpc.ZMQ(rpc.ZMQOptions{TLS: fixed(selfSigned(b)), Handshake: time.Minute, MaxHands: size, MaxPerSource: size})
 	links := make(chan *rpc.Link, size)
 	at, _ := server(b, tr, scheme+"://127.0.0.1:0", rpc.Config{OnLink: func(_ context.Context, l *rpc.Link) { links <- l }})
@@ -39,17 +39,9 @@ func crowdOfOurs(b *testing.B, name, scheme string, size int) crowd {
 	}
 	in := sample()
 	return crowd{name, size, func() error {
-		var wg sync.WaitGroup
-		failures := make([]error, size)
-		for i, l := range all {
-			wg.Go(func() {
-				var out Payload
-				failures[i] = checked(l.Call(context.Background(), "payload", &out, &in), &out)
-			})
-		}
-		wg.Wait()
-		for _, err := range failures {
-			if err != nil {
+		for _, answer := range rpc.CallEach(context.Background(), all, "payload", &in) {
+			var out Payload
+			if err := checked(answer.Decode(&out), &out); err != nil {
 				return err
 			}
 		}
@@ -60,6 +52,7 @@ func crowdOfOurs(b *testing.B, name, scheme string, size int) crowd {
 // crowdOfStock is zmq4's own sockets: one ROUTER, a DEALER for each agent.
 // The request is packed once for all.
 func crowdOfStock(b *testing.B, size int) crowd {
+	b.Helper()
 	router, at := stockRouter(b)
 	for i := range size {
 		agent := zmq4.NewDealer(context.Background(), zmq4.WithID(zmq4.SocketIdentity(fmt.Sprintf("agent-%04d", i))))
@@ -113,6 +106,7 @@ func crowdOfStock(b *testing.B, size int) crowd {
 
 // round asks all, a few times, and gives what one time took.
 func (c crowd) round(b *testing.B, times int) spent {
+	b.Helper()
 	s := measure(func() {
 		for range times {
 			if err := c.ask(); err != nil {
@@ -143,6 +137,7 @@ func cheaper(a, b crowd, as, bs []spent) float64 {
 
 // rounds lets all crowds have their turns.
 func rounds(b *testing.B, all ...crowd) [][]spent {
+	b.Helper()
 	results := make([][]spent, len(all))
 	for turn := range turns + 1 {
 		for i := range all {

@@ -67,6 +67,7 @@ type contestant struct {
 }
 
 func ours(b *testing.B, name, scheme string) contestant {
+	b.Helper()
 	tr := rpc.ZMQ(rpc.ZMQOptions{TLS: fixed(selfSigned(b))})
 	at, _ := server(b, tr, scheme+"://127.0.0.1:0", rpc.Config{Methods: rpc.Methods{
 		"payload": rpc.Unary("", "p", func(_ context.Context, _ *rpc.Call, p Payload) (Payload, error) { return p, nil }),
@@ -88,6 +89,7 @@ func checked(err error, out *Payload) error {
 }
 
 func netRPC(b *testing.B) contestant {
+	b.Helper()
 	s := netrpc.NewServer()
 	must(b, s.Register(Echo{}))
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -105,7 +107,7 @@ func netRPC(b *testing.B) contestant {
 
 // wire is an event as a plain user of msgpack has it.
 type wire struct {
-	_msgpack struct{} `msgpack:",as_array"`
+	_msgpack struct{} `msgpack:",as_array"` //nolint:unused // the library looks at it
 	Header   map[string]any
 	Name     string
 	Args     []Payload
@@ -130,6 +132,7 @@ func stockRouter(tb testing.TB) (zmq4.Socket, string) {
 }
 
 func stock(b *testing.B) contestant {
+	b.Helper()
 	router, at := stockRouter(b)
 	go func() {
 		for {
@@ -213,6 +216,7 @@ func measure(f func()) spent {
 
 // inFlight makes n calls, so many at a time.
 func (c contestant) inFlight(b *testing.B, n, at int) spent {
+	b.Helper()
 	return measure(func() {
 		var wg sync.WaitGroup
 		for range at {
@@ -263,6 +267,7 @@ func BenchmarkRequestReply(b *testing.B) {
 
 // race lets all have their turns, each round begun by another.
 func race(b *testing.B, all []contestant, at int) [][]spent {
+	b.Helper()
 	results := make([][]spent, len(all))
 	for turn := range turns + 1 {
 		for i := range all {
