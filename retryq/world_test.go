@@ -41,6 +41,8 @@ type world struct {
 	store retryq.Store
 	stop  func()
 	seed  uint64
+
+	change func(*retryq.Config) // of the next start, if set
 }
 
 func begin(t *testing.T, store retryq.Store) *world {
@@ -55,7 +57,11 @@ func begin(t *testing.T, store retryq.Store) *world {
 func (w *world) start() {
 	w.t.Helper()
 	w.seed++
-	l, err := retryq.Open(w.t.Context(), retryq.Config{Store: w.store, Rand: rand.New(rand.NewPCG(w.seed, 7))})
+	cfg := retryq.Config{Store: w.store, Rand: rand.New(rand.NewPCG(w.seed, 7))}
+	if w.change != nil {
+		w.change(&cfg)
+	}
+	l, err := retryq.Open(w.t.Context(), cfg)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -54,8 +54,12 @@ func Invoke(next rpc.Invoker) rpc.Invoker {
 		}
 		r.Set(headerParent, s.Parent())
 		r.OnEnd(func(err error) {
-			if r.Streams && errors.Is(err, rpc.ErrClosed) {
+			switch {
+			case r.Streams && errors.Is(err, rpc.ErrClosed):
 				err = nil // we had enough of it
+			case errors.Is(err, context.Canceled):
+				s.Note("called back")
+				err = nil
 			}
 			s.End(err)
 		})
