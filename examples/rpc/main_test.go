@@ -32,13 +32,20 @@ const foreignSays = `['OK', [{'name': 'bed', 'methods': {'sleep': {'args': [{'na
 ['OK', [0.1]] ['OK', [0.0]] ['ERR', ['RemoteError', 'seconds must be from 0 to 3600', None]]
 `
 
+// build makes a program of ours.
+func build(t *testing.T, from string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "program")
+	if out, err := exec.CommandContext(t.Context(), "../../scripts/go", "build", "-o", program, from).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return program
+}
+
 // start runs the example and returns where it listens.
 func start(t *testing.T) string {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "rpc")
-	if out, err := exec.CommandContext(t.Context(), "../../scripts/go", "build", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	program := build(t, ".")
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program, "tcp://localhost:0")
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
@@ -65,7 +72,7 @@ func start(t *testing.T) string {
 }
 
 func TestExample(t *testing.T) {
-	addr := start(t)
+	addr, schedctl := start(t), build(t, "../../cmd/schedctl")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 
@@ -82,7 +89,11 @@ func TestExample(t *testing.T) {
 		t.Errorf("slept %v in %v, %v", slept, took, err)
 	}
 
-	out, err := exec.CommandContext(ctx, "/usr/bin/python3", "-c", foreign, addr).CombinedOutput()
+	out, err := exec.CommandContext(ctx, schedctl, "rpc", addr, "sleep", "0.1").CombinedOutput()
+	if err != nil || string(out) != "0.1\n" {
+		t.Errorf("schedctl: %v: %s", err, out)
+	}
+	out, err = exec.CommandContext(ctx, "/usr/bin/python3", "-c", foreign, addr).CombinedOutput()
 	if err != nil || string(out) != foreignSays {
 		t.Errorf("%v: %s", err, out)
 	}
