@@ -183,7 +183,7 @@ func (a *Agents) sit(node placement.NodeID, boot string, link, gone caller) (oth
 		return nil, nil
 	case boot != "" && s.boot == boot:
 		a.seats[node] = &seat{link: link, boot: boot}
-		go s.link.Close() // it may wait for what it still has to send
+		go func() { _ = s.link.Close() }() // it may wait for what it still has to send
 		return nil, nil
 	}
 	return s.link, nil

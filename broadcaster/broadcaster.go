@@ -73,6 +73,7 @@ type Config struct {
 	Logger   *slog.Logger
 	Chains   int           // placements offered at the same time; 0: 256
 	Trace    *trace.Tracer // nil: nothing is traced
+	Alarm    func() string // what an operator should know of this broadcaster; nil, "": nothing
 }
 
 // Deps are the parts a broadcaster works with.
@@ -123,6 +124,9 @@ func New(cfg Config, deps Deps) (*Broadcaster, error) {
 	}
 	if cfg.Chains < 0 {
 		return nil, fmt.Errorf("broadcaster: %d chains", cfg.Chains)
+	}
+	if cfg.Alarm == nil {
+		cfg.Alarm = func() string { return "" }
 	}
 	if cfg.Chains == 0 {
 		cfg.Chains = defaultChains

@@ -14,9 +14,10 @@ type Info struct {
 	V        int            `json:"v"` // [placement.Format]
 	Cluster  string         `json:"cluster"`
 	Mark     placement.Mark `json:"mark"`
-	Registry string         `json:"registry"` // http address of the image registry
-	Nodes    int            `json:"nodes"`    // that ever registered
-	Ready    int            `json:"ready"`    // that can take work now
+	Registry string         `json:"registry"`        // http address of the image registry
+	Nodes    int            `json:"nodes"`           // that ever registered
+	Ready    int            `json:"ready"`           // that can take work now
+	Alarm    string         `json:"alarm,omitempty"` // what an operator should know of the broadcaster itself
 }
 
 // ClientMethods is what schedctl and scripts call.
@@ -181,6 +182,6 @@ func (b *Broadcaster) info(ctx context.Context, _ *rpc.Call) (Info, error) {
 	ready, _ := Eligible(nodes, placement.Request{})
 	return Info{
 		V: placement.Format, Cluster: b.deps.Records.Cluster(), Mark: b.deps.Records.Mark(),
-		Registry: b.cfg.Registry, Nodes: len(nodes), Ready: len(ready),
+		Registry: b.cfg.Registry, Nodes: len(nodes), Ready: len(ready), Alarm: b.cfg.Alarm(),
 	}, nil
 }

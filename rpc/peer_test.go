@@ -4,8 +4,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"os"
+	"os/exec"
 	"os/user"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"longshore/rpc"
@@ -59,5 +62,56 @@ func TestPeerOfCertificate(t *testing.T) {
 	}})
 	if _, err := refuses.Dial(within(t), l.Addr(), ""); err == nil || !strings.Contains(err.Error(), "it names no role") {
 		t.Errorf("a certificate without a role: %v", err)
+	}
+}
+
+// knock is a stock peer's handshake on a unix socket, and then it waits for
+// its standard input to end. perl is on every Debian.
+const knock = `use IO::Socket::UNIX; my $s = IO::Socket::UNIX->new(Peer => shift) or exit 13; binmode $s;
+syswrite $s, "\xff" . "\0" x 8 . "\x7f\x03\0" . pack("a20", "NULL") . "\0" x 32 . "\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06DEALER"; <STDIN>`
+
+// TestSocketKnowsItsUsers: a socket lets in root and its group, and knows them;
+// one that is open to all knows others for what they are.
+func TestSocketKnowsItsUsers(t *testing.T) {
+	t.Parallel()
+	const nobody, adm = 65534, 4
+	for name, c := range map[string]struct {
+		mode   os.FileMode
+		groups []uint32
+		want   string // role; "" is kept out
+	}{
+		"a stranger":                 {0o660, nil, ""},
+		"a member of its group":      {0o660, []uint32{adm}, rpc.RoleOperator},
+		"a stranger where all may":   {0o666, nil, rpc.RoleUser},
+		"no member by the user's db": {0o666, []uint32{adm}, rpc.RoleUser},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := socketPath(t)
+			must(t, os.Chmod(filepath.Dir(path), 0o755))
+			l, err := rpc.ZMQ(rpc.ZMQOptions{SocketGroup: adm, SocketMode: c.mode}).Listen(within(t), "ipc://"+path)
+			must(t, err)
+			defer l.Close()
+			cmd := exec.CommandContext(within(t), "perl", "-e", knock, path)
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody, Groups: c.groups}}
+			in, err := cmd.StdinPipe()
+			must(t, err)
+			must(t, cmd.Start())
+			if c.want == "" {
+				var exit *exec.ExitError
+				if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 13 {
+					t.Errorf("it got in: %v", err)
+				}
+				return
+			}
+			conn, err := l.Accept(within(t))
+			must(t, err)
+			if p := conn.Peer(); p.Role != c.want || p.Subject != "nobody" || p.UID != nobody {
+				t.Errorf("it is %+v", p)
+			}
+			must(t, conn.Close())
+			must(t, in.Close())
+			must(t, cmd.Wait())
+		})
 	}
 }

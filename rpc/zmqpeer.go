@@ -15,7 +15,7 @@ import (
 // Roles of those who dial a unix socket, by what the kernel says about them.
 const (
 	RoleOperator = "operator" // root, the user of this process, members of the socket's group
-	RoleUser     = "user"     // anyone else, where the socket's mode lets them in
+	RoleUser     = "user"     // anyone else, where the socket's mode lets others in
 )
 
 // errIdentity is the root of what is wrong with who a peer says it is.
@@ -51,8 +51,10 @@ func (t *zmqTransport) identify(conn net.Conn, peer *Peer, stated string, dialle
 	return nil
 }
 
-// local is the role and the login name of a user of this machine. The user
-// database is asked; one that knows no name leaves the number.
+// local is the role and the login name of a user of this machine. A socket
+// that is closed to others has let in members of its group alone, as the
+// kernel knows them; of an open one the user database says who is a member. A
+// database that knows no name leaves the number.
 func (t *zmqTransport) local(uid int) (role, login string) {
 	role, login = RoleUser, strconv.Itoa(uid)
 	u, err := user.LookupId(login)
@@ -63,8 +65,8 @@ func (t *zmqTransport) local(uid int) (role, login string) {
 	if group == 0 {
 		group = unix.Getgid()
 	}
-	member := false
-	if err == nil {
+	member := t.opts.SocketMode&0o006 == 0
+	if !member && err == nil {
 		groups, _ := u.GroupIds() // none that can be told: no member
 		member = slices.Contains(append(groups, u.Gid), strconv.Itoa(group))
 	}

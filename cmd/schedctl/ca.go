@@ -195,7 +195,7 @@ func (a *app) made(what map[string]string, line string, args ...any) {
 
 // parseLife reads "90d", or what time.ParseDuration reads.
 func parseLife(s string) (time.Duration, error) {
-	var days, rest = 0, ""
+	days, rest := 0, ""
 	if n, err := fmt.Sscanf(s, "%d%s", &days, &rest); err == nil && n == 2 && rest == "d" && days > 0 {
 		return time.Duration(days) * 24 * time.Hour, nil
 	}

@@ -154,7 +154,7 @@ func (c BroadcasterConfig) run(ctx context.Context, office *dispatch, ledger *re
 		return err
 	}
 	addresses := Addresses{Registry: told, Cluster: ledger.Cluster()}
-	caster, err := broadcaster.New(broadcaster.Config{Registry: addresses.Registry, Logger: c.Logger, Rand: newRand(), Trace: office.tracer}, broadcaster.Deps{
+	caster, err := broadcaster.New(broadcaster.Config{Registry: addresses.Registry, Alarm: c.alarm, Logger: c.Logger, Rand: newRand(), Trace: office.tracer}, broadcaster.Deps{
 		Queue: ledger, Apps: ledger, Wishes: ledger, Records: ledger, View: collector, Images: resolver{registry}, Agents: agents,
 	})
 	if err != nil {

@@ -134,7 +134,7 @@ func (c *NodeConfig) completeName() error {
 // open reads the certificate, which must be the node's in that role, and makes
 // sure that no other process plays it here.
 func (c *NodeConfig) open(role string) (release func(), err error) {
-	if err := c.Security.Open(role, c.Logger); err != nil {
+	if err := c.Open(role, c.Logger); err != nil {
 		return nil, err
 	}
 	if c.store != nil && c.store.Identity().Name != string(c.Node) {
