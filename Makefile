@@ -93,6 +93,10 @@ lint: setup-test ## golangci-lint, shellcheck
 	@$(GO) run $(LINTER) run ./...
 	@shellcheck scripts/go scripts/setup scripts/demo scripts/fresh .ci/run
 
+.PHONY: docs
+docs: ## write docs/rpc.md from the method tables
+	@UPDATE_DOCS=1 $(GO) test -count=1 -run TestDocs ./cmd/internal/wiring
+
 .PHONY: fmt
 fmt: ## gofumpt and gci
 	@$(GO) run $(LINTER) fmt ./...

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -23,6 +24,7 @@ func (b *Broadcaster) relayMethods() rpc.Methods {
 		"call": {
 			Doc:  "Call any method of a node's agent, by the link that it keeps here, and return what it returns. args is the list of its arguments. _zerorpc_inspect tells the methods.",
 			Args: []string{"node", "method", "args"}, Defaults: []any{[]any{}},
+			In: []reflect.Type{reflect.TypeFor[placement.NodeID](), reflect.TypeFor[string](), reflect.TypeFor[[]any]()}, Out: reflect.TypeFor[any](),
 			Call: func(ctx context.Context, c *rpc.Call) (any, error) {
 				link, q, err := b.relayed(c)
 				if err != nil {
@@ -36,6 +38,7 @@ func (b *Broadcaster) relayMethods() rpc.Methods {
 		"call_stream": {
 			Doc:  "Call any method of a node's agent that sends items, and send them on.",
 			Args: []string{"node", "method", "args"}, Defaults: []any{[]any{}},
+			In: []reflect.Type{reflect.TypeFor[placement.NodeID](), reflect.TypeFor[string](), reflect.TypeFor[[]any]()},
 			Stream: func(ctx context.Context, c *rpc.Call, send func(any) error) error {
 				link, q, err := b.relayed(c)
 				if err != nil {

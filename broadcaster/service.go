@@ -39,7 +39,7 @@ func (b *Broadcaster) appMethods() rpc.Methods {
 				return b.submit(ctx, app)
 			}),
 		"remove": rpc.Unary("End the app that owner and app of the filter name; returns its replicas.", "filter", b.remove),
-		"retry": rpc.Unary("Put failed replicas back into the queue and make waiting ones due now.", "filter",
+		"retry": rpc.Unary("Put failed, stopped and destroyed replicas back into the queue, for any node, and make waiting ones due now. Returns them.", "filter",
 			func(ctx context.Context, c *rpc.Call, f placement.Filter) ([]placement.Replica, error) {
 				f, err := narrow(c, f)
 				if err != nil {

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 )
 
@@ -18,6 +19,11 @@ type Method struct {
 	// Key, if set, names the field of the first argument, a map, that may carry
 	// the idempotency key ([Once]) of callers that cannot set header keys.
 	Key string
+
+	// In and Out are the Go types of the arguments and of the result, if they
+	// are known: for documentation only.
+	In  []reflect.Type
+	Out reflect.Type
 
 	fault error // why it can never be served
 
@@ -146,7 +152,7 @@ func lookup(b []byte, key string) ([]byte, error) {
 
 // Nullary makes a Method of a function without arguments.
 func Nullary[R any](doc string, f func(ctx context.Context, c *Call) (R, error)) Method {
-	return Method{Doc: doc, Call: func(ctx context.Context, c *Call) (any, error) {
+	return Method{Doc: doc, Out: reflect.TypeFor[R](), Call: func(ctx context.Context, c *Call) (any, error) {
 		if err := c.Decode(); err != nil {
 			return nil, err
 		}
@@ -156,7 +162,7 @@ func Nullary[R any](doc string, f func(ctx context.Context, c *Call) (R, error))
 
 // Unary makes a Method of a function of one argument.
 func Unary[A, R any](doc, arg string, f func(ctx context.Context, c *Call, a A) (R, error)) Method {
-	return Method{Doc: doc, Args: []string{arg}, Call: func(ctx context.Context, c *Call) (any, error) {
+	return Method{Doc: doc, Args: []string{arg}, In: []reflect.Type{reflect.TypeFor[A]()}, Out: reflect.TypeFor[R](), Call: func(ctx context.Context, c *Call) (any, error) {
 		var a A
 		if err := c.Decode(&a); err != nil {
 			return nil, err
@@ -167,7 +173,7 @@ func Unary[A, R any](doc, arg string, f func(ctx context.Context, c *Call, a A) 
 
 // Streaming makes a Method of a function of one argument that sends items.
 func Streaming[A any](doc, arg string, f func(ctx context.Context, c *Call, a A, send func(any) error) error) Method {
-	return Method{Doc: doc, Args: []string{arg}, Stream: func(ctx context.Context, c *Call, send func(any) error) error {
+	return Method{Doc: doc, Args: []string{arg}, In: []reflect.Type{reflect.TypeFor[A]()}, Stream: func(ctx context.Context, c *Call, send func(any) error) error {
 		var a A
 		if err := c.Decode(&a); err != nil {
 			return err

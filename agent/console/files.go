@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"sync"
 	"time"
 
@@ -33,6 +34,7 @@ func (c *Console) fileMethods() rpc.Methods {
 		"cp_out": {
 			Doc:    "Stream a file or directory of a container as the bytes of a tar archive, whose names begin with the last part of the path.",
 			Args:   []string{"container", "path"},
+			In:     []reflect.Type{reflect.TypeFor[string](), reflect.TypeFor[string]()},
 			Stream: c.copyOut,
 		},
 		"cp_in": rpc.Unary("Unpack a tar archive into a directory of a container. The argument is a map: container, path, tar (bin, up to 3 MiB). A larger archive comes in several calls with the same upload (any text of the caller's), offset, and more=true in all but the last; a part sent twice is taken once. Answers how many bytes have come.", "archive", c.copyIn),

@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"errors"
+	"reflect"
 	"time"
 
 	"longshore/internal/dockerd"
@@ -38,6 +39,7 @@ func (c *Console) logMethods() rpc.Methods {
 	return rpc.Methods{"container_logs": {
 		Doc:      "Stream a container's output as items {stream: stdout or stderr, data}. Options: follow (bool), tail (newest lines), since (ms ago), timestamps (bool).",
 		Args:     []string{"container", "options"},
+		In:       []reflect.Type{reflect.TypeFor[string](), reflect.TypeFor[LogOptions]()},
 		Defaults: []any{map[string]any{}},
 		Stream:   c.logs,
 	}}

@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 
 	"longshore/internal/placement"
@@ -14,12 +15,14 @@ func (c *Console) portMethods() rpc.Methods {
 		"port_add": {
 			Doc:      "Publish a port of a running container on the node's address, until it is removed or the container is gone; it outlives restarts of agent and node. host_port 0 is one that the agent chooses (20000 to 29999). Answers {container, host, proto}. The same again changes nothing.",
 			Args:     []string{"container", "port", "host_port", "proto"},
+			In:       []reflect.Type{reflect.TypeFor[string](), reflect.TypeFor[int](), reflect.TypeFor[int](), reflect.TypeFor[string]()},
 			Defaults: []any{0, "tcp"},
 			Call:     c.portAdd,
 		},
 		"port_remove": {
 			Doc:      "Take back a host port that port_add gave a container. One that its app asks for cannot be removed.",
 			Args:     []string{"container", "host_port", "proto"},
+			In:       []reflect.Type{reflect.TypeFor[string](), reflect.TypeFor[int](), reflect.TypeFor[string]()},
 			Defaults: []any{"tcp"},
 			Call:     c.portRemove,
 		},
