@@ -39,7 +39,7 @@ type Exec struct {
 	Stdin     []byte           `json:"stdin"`      // the whole input of each, str or bin
 	Timeout   placement.Millis `json:"timeout"`    // ms after which it is killed; 0: 60 s
 	MaxOutput int              `json:"max_output"` // bytes kept of each output; 0: 1 MiB; less if all would not fit 3 MiB
-	Key       string           `json:"key"`        // idempotency key of the whole
+	Key       string           `json:"key"`        // idempotency key of the whole, which the nodes keep: this broadcaster may restart
 }
 
 // Execed is what became of a command in one replica.
@@ -68,9 +68,7 @@ type nodeCommand struct {
 }
 
 func (b *Broadcaster) execMethod() rpc.Method {
-	m := rpc.Unary("Run a command in every replica that owner, app, service or replica name, all at the same time, and answer for each when all have ended: replica, node, stdout, stderr, exit_code, or error. One that does not run has an error. With a key it runs once in each: the same call again, within 10 min, gets the same answer.", "exec", b.exec)
-	m.Key = "key"
-	return m
+	return rpc.Unary("Run a command in every replica that owner, app, service or replica name, all at the same time, and answer for each when all have ended: replica, node, stdout, stderr, exit_code, or error. One that does not run has an error. With a key it runs once in each copy: the same call again, within 10 min, asks each node for what it did, waits for it if need be, and runs it where it did not get.", "exec", b.exec)
 }
 
 // exec runs a command in all chosen replicas.
@@ -94,9 +92,11 @@ func (b *Broadcaster) exec(ctx context.Context, c *rpc.Call, e Exec) ([]Execed, 
 	}
 	ctx, stop := context.WithTimeout(onBehalf(ctx, c), cmp.Or(e.Timeout.Duration(), execTime)+execMore)
 	defer stop()
-	key, _, err := c.IdempotencyKey()
-	if err != nil {
-		return nil, err
+	key := e.Key
+	if key == "" {
+		if key, _, err = c.IdempotencyKey(); err != nil {
+			return nil, err
+		}
 	}
 	e.MaxOutput = min(cmp.Or(e.MaxOutput, execEach), execOutput/(2*len(all)))
 	done := make([]Execed, len(all))
