@@ -14,6 +14,7 @@ import (
 
 	"longshore/broadcaster"
 	"longshore/internal/placement"
+	"longshore/internal/trace"
 	"longshore/rpc"
 )
 
@@ -27,6 +28,7 @@ type ledger struct {
 	change   chan struct{} // closed at each settle
 	progress []placement.Progress
 	apps     []placement.App
+	parent   string // trace of the last submit
 	sessions uint64
 	records  map[placement.NodeID]placement.NodeRecord
 	began    time.Time
@@ -117,9 +119,10 @@ func (l *ledger) ChangeNode(_ context.Context, c placement.NodeChange) (placemen
 	return r, nil
 }
 
-func (l *ledger) Submit(_ context.Context, app placement.App) (placement.Submitted, error) {
+func (l *ledger) Submit(ctx context.Context, app placement.App) (placement.Submitted, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.parent = trace.Parent(ctx)
 	l.apps = append(l.apps, app)
 	return placement.Submitted{Owner: app.Owner, App: app.Name, Revision: uint64(len(l.apps))}, nil
 }
@@ -140,7 +143,7 @@ func (l *ledger) Statuses(_ context.Context, f placement.Filter) ([]placement.St
 }
 
 func (l *ledger) Explain(_ context.Context, r placement.Replica) (placement.Status, error) {
-	return placement.Status{Replica: r, Refusals: []placement.Refusal{{Reason: placement.Reason{Code: "cpu"}, Nodes: 2}}}, nil
+	return placement.Status{Replica: r, ID: r.Placement("00000000000000000001"), Trace: trace.ID(l.parent), Refusals: []placement.Refusal{{Reason: placement.Reason{Code: "cpu"}, Nodes: 2}}}, nil
 }
 
 func (l *ledger) Watch(ctx context.Context, _ placement.Filter, each func(placement.Event) error) error {
@@ -199,6 +202,7 @@ type world struct {
 	ledger    *ledger
 	wishes    *wishes
 	transport *rpc.MemoryTransport
+	tracer    *trace.Tracer
 	b         *broadcaster.Broadcaster
 }
 
@@ -207,7 +211,10 @@ func start(t *testing.T, nodes view, resolve images) *world {
 	w := &world{t: t, ledger: newLedger(), wishes: &wishes{}, transport: rpc.Memory()}
 	logger := slog.New(slog.DiscardHandler)
 	var err error
-	w.b, err = broadcaster.New(broadcaster.Config{Registry: "http://r", Rand: rng(1), Logger: logger}, broadcaster.Deps{
+	if w.tracer, err = trace.New(t.Context(), "broadcaster"); err != nil {
+		t.Fatal(err)
+	}
+	w.b, err = broadcaster.New(broadcaster.Config{Registry: "http://r", Rand: rng(1), Logger: logger, Trace: w.tracer}, broadcaster.Deps{
 		Queue: w.ledger, Apps: w.ledger, Wishes: w.wishes, Records: w.ledger, View: nodes, Images: resolve, Agents: broadcaster.NewAgents(logger),
 	})
 	if err != nil {
@@ -222,7 +229,11 @@ func start(t *testing.T, nodes view, resolve images) *world {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		_ = rpc.Serve(ctx, lis, rpc.Config{Identity: "broadcaster", Methods: methods, Invoke: []func(rpc.Invoker) rpc.Invoker{broadcaster.TellCaller}})
+		_ = rpc.Serve(ctx, lis, rpc.Config{
+			Identity: "broadcaster", Methods: methods,
+			Serve:  []func(rpc.Handler) rpc.Handler{w.tracer.Serve("submit")},
+			Invoke: []func(rpc.Invoker) rpc.Invoker{trace.Invoke, broadcaster.TellCaller},
+		})
 	})
 	wg.Go(func() {
 		if err := w.b.Run(ctx); !errors.Is(err, context.Canceled) {
