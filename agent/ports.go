@@ -43,11 +43,25 @@ func (a *Agent) tidy(l dockerd.Listing) {
 		}
 		a.tidyLate(ctx)
 		for _, h := range a.keepPorts(ctx) {
-			if err := a.expose(ctx, h); err != nil && ctx.Err() == nil {
+			if err := a.exposeAgain(ctx, h); err != nil && ctx.Err() == nil {
 				a.Logger.Warn("cannot publish ports again", "placement", h.ID, "err", err)
 			}
 		}
 	})
+}
+
+// exposeAgain publishes the ports of a copy that runs, once its daemon is
+// known: right after the start of the agent it is not yet.
+func (a *Agent) exposeAgain(ctx context.Context, h Hold) error {
+	if !h.published() {
+		return nil
+	}
+	call, stop := context.WithTimeout(ctx, a.cfg.Docker)
+	defer stop()
+	if err := a.Runtime.Ensure(call, h.ID.Owner()); err != nil {
+		return err
+	}
+	return a.expose(ctx, h)
 }
 
 // tidyLate forgets the ports that were added to copies that are gone.

@@ -144,8 +144,11 @@ func may(call *rpc.Call, owner string) error {
 // by is who makes the call, for the ledger. One without a role came over a
 // link that is the operator's alone.
 func by(call *rpc.Call) string {
-	if call.Peer.Role == "" {
+	switch {
+	case call.Peer.Role == "":
 		return placement.RoleOperator
+	case call.Peer.Subject == "": // of such a link of the broadcaster's
+		return call.Peer.Role
 	}
 	return call.Peer.Role + "/" + call.Peer.Subject
 }

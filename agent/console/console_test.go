@@ -329,6 +329,13 @@ func TestWishes(t *testing.T) {
 	if len(f.wishes) != 1 || f.wishes[0] != want || len(f.stopped) != 1 || f.stopped[0] != order {
 		t.Errorf("wished %+v, stopped %+v", f.wishes, f.stopped)
 	}
+	f.wish = func(placement.Wish) (placement.Wished, error) { // it holds its orders
+		return placement.Wished{ID: id("alice/shop/web/9"), State: placement.Done}, nil
+	}
+	if err := link.Call(t.Context(), "container_destroy", nil, "alice/shop/web/9"); err != nil || len(f.stopped) != 1 {
+		t.Errorf("destroy of what is not here: %v", err)
+	}
+	f.wishes = f.wishes[:1]
 	if err := link.Call(t.Context(), "container_create", nil, placement.Container{ID: "alice/shop/new", Image: "hello"}); err != nil || f.wishes[1].Container.Node != "n1" {
 		t.Errorf("create: %v, %+v", err, f.wishes)
 	}

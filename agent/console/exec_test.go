@@ -65,6 +65,9 @@ func TestExecBounds(t *testing.T) {
 	t.Parallel()
 	f := newFakes()
 	f.exec = func(ctx context.Context, cmd dockerd.Command, out dockerd.Output) (int, error) {
+		if cmd.Argv[0] == "cat" {
+			return 0, out(dockerd.Stdout, cmd.Stdin)
+		}
 		if cmd.Argv[0] == "slow" {
 			<-ctx.Done()
 			return 0, context.Cause(ctx)
@@ -87,6 +90,11 @@ func TestExecBounds(t *testing.T) {
 	}
 	if r, err := call(console.Command{Argv: []string{"much"}}); err != nil || r.Truncated || len(r.Stdout.(string)) != 18 {
 		t.Errorf("with enough to keep: %+v, %v", r, err)
+	}
+	var echoed console.Result
+	err := link.Call(t.Context(), "exec", &echoed, map[string]any{"container": "alice/shop/web/2", "argv": []any{"cat"}, "stdin": "as text"})
+	if err != nil || echoed.Stdout != "as text" {
+		t.Errorf("with text as its input: %+v, %v", echoed, err)
 	}
 	if r, err := call(console.Command{Argv: []string{"slow"}, Timeout: 20}); err != nil || !r.TimedOut || r.ExitCode != -1 {
 		t.Errorf("that took too long: %+v, %v", r, err)

@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,13 +48,31 @@ func (c *Console) wish(verb, doc string) rpc.Method {
 			return placement.Wished{}, err
 		}
 		done, err := c.ask(ctx, call, placement.Wish{Verb: verb, ID: id})
-		if err != nil || done.Stop == nil {
+		if err != nil || verb == placement.WishStart {
 			return done, err
 		}
 		ctx, stop := context.WithTimeout(ctx, stopLimit)
 		defer stop()
-		return done, c.Node.StopNow(ctx, *done.Stop)
+		if done.Stop != nil {
+			return done, c.Node.StopNow(ctx, *done.Stop)
+		}
+		return done, c.leave(ctx, done.ID)
 	})
+}
+
+// leave waits until the copies that the placement has here are gone: a ledger
+// that has just started gives its orders a little later.
+func (c *Console) leave(ctx context.Context, id placement.ID) error {
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	for slices.ContainsFunc(c.Node.Copies(), func(p placement.Copy) bool { return p.ID == id && p.State != placement.CopyExited }) {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%s is to stop by the ledger's word, and has not: %w", id.Replica(), context.Cause(ctx))
+		}
+	}
+	return nil
 }
 
 func (c *Console) create(ctx context.Context, call *rpc.Call, want placement.Container) (placement.Wished, error) {

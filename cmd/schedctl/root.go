@@ -36,12 +36,14 @@ func newRoot(stdin io.Reader, stdout, stderr io.Writer) *cobra.Command {
   schedctl explain APP/SERVICE/N  why a replica waits
   schedctl stop APP/SERVICE/N     stop a replica until schedctl start
   schedctl trace APP/SERVICE/N    where the time went until it ran
+  schedctl logs APP/SERVICE/N     what it wrote; exec runs a program in it
   schedctl rm APP                 end it
   schedctl rpc TARGET METHOD ...  call any method of a broadcaster or a node
 
 Exit codes: 0 wanted state reached, 1 failure, 2 usage or invalid file,
 3 accepted but still pending at --timeout, 4 placed but crashing,
-5 no broadcaster answers, 130 interrupted (the work goes on).`,
+5 no broadcaster answers, 130 interrupted (the work goes on).
+exec exits as the program that it runs.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
@@ -64,7 +66,7 @@ Exit codes: 0 wanted state reached, 1 failure, 2 usage or invalid file,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(cmd.CommandPath()+" --help", "%v", err)
 	})
-	root.AddCommand(a.submit(), a.ps(), a.status(), a.explain(), a.trace(), a.rm(), a.retry(), a.stop(), a.start(), a.rpc(), a.node(), a.image(), a.ca(), a.dev(), a.devJanitor())
+	root.AddCommand(a.submit(), a.ps(), a.status(), a.explain(), a.trace(), a.rm(), a.retry(), a.stop(), a.start(), a.logs(), a.exec(), a.rpc(), a.node(), a.image(), a.ca(), a.dev(), a.devJanitor())
 	wrapArgs(root)
 	return root
 }

@@ -263,6 +263,13 @@ func (s socket) wishes(c *cluster.Cluster) {
 	if err := c.Call("call", &r, "n1", "exec", []any{run}); err != nil || r.ExitCode != 1 {
 		t.Errorf("exec by the broadcaster: %+v, %v", r, err)
 	}
+	out, errs, code := c.Schedctl("exec", "--owner", "alice", "-e", "PORT=none", "app/own/1", "--", "/hello")
+	if code != 1 || out != "" || !strings.Contains(errs, "none") {
+		t.Errorf("schedctl exec exits with %d: %s%s", code, out, errs)
+	}
+	if out := c.Must("logs", "app/own/1", "--owner", "alice"); !strings.Contains(out, "listening on") {
+		t.Errorf("schedctl logs: %q", out)
+	}
 	s.must("drain", nil)
 	if err := s.call("refusals", nil); err != nil {
 		t.Error(err)
