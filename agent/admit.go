@@ -29,6 +29,7 @@ type Hold struct {
 	Epoch   placement.Epoch
 	Request placement.Request // of a copy whose request file is lost: only its Needs
 	Late    []placement.Port  // ports of the node's address that it was given while it ran
+	Racing  bool              // it has not won its claim yet, so it may be gone in a moment
 }
 
 // ports are all that it may have on the node's address.
@@ -181,20 +182,34 @@ func checkListen(s State, o placement.Offer) (bool, placement.Reason) {
 }
 
 func heldBy(code, what string, h Hold) placement.Reason {
-	return placement.Reason{Code: code, Need: what, Have: "held by " + string(h.ID.Replica())}
+	return placement.Reason{Code: code, Need: what, Have: "held by " + string(h.ID.Replica()), Soon: h.Racing}
 }
 
 // checkRoom compares what is free with what is needed. Of something that is
 // not needed there may be less than nothing.
 func checkRoom(s State, o placement.Offer) (bool, placement.Reason) {
 	need, free := needs(o.Request, s.Defaults), s.Capacity.Minus(s.Promised())
+	why := placement.Reason{Soon: free.Plus(s.racing()).Fits(need)}
 	switch {
 	case need.CPU > 0 && need.CPU > free.CPU:
-		return false, placement.Reason{Code: placement.ReasonCPU, Need: coresText(need.CPU), Have: coresText(free.CPU), Short: need.CPU - free.CPU}
+		why.Code, why.Need, why.Have, why.Short = placement.ReasonCPU, coresText(need.CPU), coresText(free.CPU), need.CPU-free.CPU
 	case need.Memory > 0 && need.Memory > free.Memory:
-		return false, placement.Reason{Code: placement.ReasonMemory, Need: bytesUp(need.Memory), Have: bytesDown(free.Memory), Short: need.Memory - free.Memory}
+		why.Code, why.Need, why.Have, why.Short = placement.ReasonMemory, bytesUp(need.Memory), bytesDown(free.Memory), need.Memory-free.Memory
 	case need.Disk > 0 && need.Disk > free.Disk:
-		return false, placement.Reason{Code: placement.ReasonDisk, Need: bytesUp(need.Disk), Have: bytesDown(free.Disk), Short: need.Disk - free.Disk}
+		why.Code, why.Need, why.Have, why.Short = placement.ReasonDisk, bytesUp(need.Disk), bytesDown(free.Disk), need.Disk-free.Disk
+	default:
+		return true, placement.Reason{}
 	}
-	return true, placement.Reason{}
+	return false, why
+}
+
+// racing is what is reserved for those that may be gone in a moment.
+func (s State) racing() placement.Resources {
+	var sum placement.Resources
+	for _, h := range s.Holds {
+		if h.Racing {
+			sum = sum.Plus(needs(h.Request, s.Defaults))
+		}
+	}
+	return sum
 }

@@ -12,6 +12,39 @@ import (
 
 const gib = 1 << 30
 
+// TestAdmitRacing: who passes only for a placement that may lose its race says
+// that it is worth asking again.
+func TestAdmitRacing(t *testing.T) {
+	big := placement.Request{HAToken: "t", Needs: placement.Resources{CPU: 900}}
+	state := func(racing bool, capacity int64) agent.State {
+		return agent.State{
+			Node: "n1", Registered: true, MaxBusy: 8, Capacity: placement.Resources{CPU: capacity, Memory: gib},
+			Holds: []agent.Hold{{ID: id("alice/shop/web/1", 1), Epoch: epoch(1), Request: big, Racing: racing}},
+		}
+	}
+	plain := placement.Request{Needs: big.Needs}
+	for _, tt := range []struct {
+		name  string
+		state agent.State
+		req   placement.Request
+		code  string
+		soon  bool
+	}{
+		{"token held", state(false, 4000), big, placement.ReasonHAToken, false},
+		{"token raced for", state(true, 4000), big, placement.ReasonHAToken, true},
+		{"room held", state(false, 1000), plain, placement.ReasonCPU, false},
+		{"room raced for", state(true, 1000), plain, placement.ReasonCPU, true},
+		{"no room either way", state(true, 800), plain, placement.ReasonCPU, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ok, why := agent.Admit(tt.state, placement.Offer{ID: id("alice/shop/web/2", 1), Epoch: epoch(9), Request: tt.req})
+			if ok || why.Code != tt.code || why.Soon != tt.soon {
+				t.Errorf("%t %+v, want %s, soon %t", ok, why, tt.code, tt.soon)
+			}
+		})
+	}
+}
+
 func TestAdmit(t *testing.T) {
 	res := func(cpu, mem, disk int64) placement.Resources {
 		return placement.Resources{CPU: cpu, Memory: mem, Disk: disk}

@@ -47,6 +47,7 @@ func (a *Agent) Offer(ctx context.Context, o placement.Offer) (placement.OfferAn
 		a.passed.add(o, why)
 		return pass(why), nil
 	}
+	a.won(o)
 	answer := placement.OfferAnswer{Taken: true}
 	if !o.Lockless && !p.claimed {
 		answer.Reason = placement.Reason{Code: placement.ReasonNoLocks}
@@ -104,8 +105,17 @@ func (a *Agent) reserve(o placement.Offer) (t *task, fullness float64, why place
 		}
 		return nil, 0, why
 	}
-	a.book.put(Hold{ID: o.ID, Epoch: o.Epoch, Request: o.Request}, entry{digest: o.Request.Digest()})
+	a.book.put(Hold{ID: o.ID, Epoch: o.Epoch, Request: o.Request, Racing: true}, entry{digest: o.Request.Digest()})
 	return a.begin(o.ID, o.Epoch, placing), s.Fullness(), placement.Reason{}
+}
+
+// won keeps what was reserved for the placement from now on.
+func (a *Agent) won(o placement.Offer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if i, found := a.book.find(o.ID); found && a.book.holds[i].Epoch == o.Epoch {
+		a.book.holds[i].Racing = false
+	}
 }
 
 // race waits a moment that grows with how full the node is, so that of a

@@ -16,6 +16,8 @@ const (
 	roundTime    = 300 * time.Millisecond // until the next wider round
 	offerTime    = 2 * time.Second        // one node's time for its answer
 	locklessTime = 30 * time.Second       // of a whole chain that asks one node at a time
+	raceTime     = 20 * time.Millisecond  // until a placement that races for its claim has it, or is gone
+	raceRounds   = 3                      // more rounds at most, to nodes that passed for such a one
 	offerValid   = placement.Millis(10_000)
 )
 
@@ -87,28 +89,55 @@ func (c *chain) run(ctx context.Context) placement.Outcome {
 // not answered yet.
 func (c *chain) rounds(ctx context.Context, wg *sync.WaitGroup) (taken placement.NodeID) {
 	for _, width := range Rounds(len(c.nodes)) {
-		closed := map[placement.NodeID]bool{}
-		for _, n := range c.nodes {
-			closed[n.Node] = c.lasting[n.Node] || c.pending[n.Node]
-		}
-		round := Sample(c.rng, c.nodes, c.offer.Request, width, closed)
-		ctx, step := trace.Start(ctx, "round")
-		for _, n := range round {
-			c.send(ctx, wg, n)
-		}
-		answered := func() bool {
-			return !slices.ContainsFunc(round, func(n placement.NodeID) bool { return c.pending[n] })
-		}
-		taken = c.wait(ctx, roundTime, answered)
-		step.End(nil)
-		if taken != "" {
+		if taken = c.round(ctx, wg, width, func(n placement.NodeID) bool { return c.lasting[n] || c.pending[n] }); taken != "" {
 			return taken
 		}
 		if c.noLocks || ctx.Err() != nil {
 			break
 		}
 	}
-	return c.wait(ctx, 2*offerTime, func() bool { return len(c.pending) == 0 })
+	taken = c.wait(ctx, 2*offerTime, c.answered)
+	for range raceRounds {
+		if taken != "" || !c.racing() || c.noLocks || ctx.Err() != nil {
+			break
+		}
+		pause(ctx, raceTime)
+		if taken = c.round(ctx, wg, len(c.nodes), func(n placement.NodeID) bool { return !c.passes[n].Soon }); taken == "" {
+			taken = c.wait(ctx, 2*offerTime, c.answered)
+		}
+	}
+	return taken
+}
+
+// round sends the offer to so many nodes that are not closed and waits for
+// their answers, but not for ever.
+func (c *chain) round(ctx context.Context, wg *sync.WaitGroup, width int, isClosed func(placement.NodeID) bool) (taken placement.NodeID) {
+	closed := map[placement.NodeID]bool{}
+	for _, n := range c.nodes {
+		closed[n.Node] = isClosed(n.Node)
+	}
+	round := Sample(c.rng, c.nodes, c.offer.Request, width, closed)
+	calls, step := trace.Start(ctx, "round")
+	defer func() { step.End(nil) }()
+	for _, n := range round {
+		c.send(calls, wg, n)
+	}
+	return c.wait(ctx, roundTime, func() bool {
+		return !slices.ContainsFunc(round, func(n placement.NodeID) bool { return c.pending[n] })
+	})
+}
+
+// answered tells whether nobody is waited for.
+func (c *chain) answered() bool { return len(c.pending) == 0 }
+
+// racing tells whether a node passed only for what may be gone in a moment.
+func (c *chain) racing() bool {
+	for _, why := range c.passes {
+		if why.Soon {
+			return true
+		}
+	}
+	return false
 }
 
 // oneByOne asks every node that did not pass for good in turn, without claims.
@@ -121,7 +150,7 @@ func (c *chain) oneByOne(ctx context.Context, wg *sync.WaitGroup) (taken placeme
 			break
 		}
 		c.send(ctx, wg, n)
-		if taken = c.wait(ctx, 2*offerTime, func() bool { return len(c.pending) == 0 }); taken != "" {
+		if taken = c.wait(ctx, 2*offerTime, c.answered); taken != "" {
 			return taken
 		}
 	}

@@ -50,6 +50,21 @@ func (c *counter) wrap(node placement.NodeID, a agent) agent {
 	}
 }
 
+// racing passes so many times for a placement that has not won its claim yet.
+func racing(times int, then agent) agent {
+	var mu sync.Mutex
+	return func(ctx context.Context, o placement.Offer) (placement.OfferAnswer, error) {
+		mu.Lock()
+		times--
+		over := times < 0
+		mu.Unlock()
+		if over {
+			return then(ctx, o)
+		}
+		return placement.OfferAnswer{Reason: placement.Reason{Code: placement.ReasonHAToken, Need: "t", Have: "held by a/b/c/1", Soon: true}}, nil
+	}
+}
+
 func TestChain(t *testing.T) {
 	broken := func(context.Context, placement.Offer) (placement.OfferAnswer, error) {
 		return placement.OfferAnswer{}, errors.New("out of order")
@@ -78,6 +93,8 @@ func TestChain(t *testing.T) {
 		{name: "all hang", n: 3, agents: map[int]agent{1: after(time.Hour, takes), 2: after(time.Hour, takes), 3: after(time.Hour, takes)}, asked: 3, passes: map[string]int{"silence": 3}, soonest: 2 * time.Second, latest: 2100 * time.Millisecond},
 		{name: "the node asked for", n: 12, agents: map[int]agent{7: takes}, try: placement.Try{Request: placement.Request{Node: "n07"}}, taken: "n07", asked: 1, latest: 10 * time.Millisecond, offers: 1},
 		{name: "the node asked for passes", n: 12, try: placement.Try{Request: placement.Request{Node: "n07"}}, asked: 1, passes: map[string]int{"cpu": 1}, latest: 10 * time.Millisecond, offers: 1},
+		{name: "what was only racing is gone", n: 3, agents: map[int]agent{2: racing(2, takes)}, taken: "n02", asked: 3, soonest: 40 * time.Millisecond, latest: 50 * time.Millisecond, offers: 5},
+		{name: "what races on and on", n: 3, agents: map[int]agent{2: racing(99, takes)}, asked: 3, passes: map[string]int{"cpu": 2, "ha_token": 1}, soonest: 60 * time.Millisecond, latest: 70 * time.Millisecond, offers: 6},
 		{name: "without claim", n: 12, agents: map[int]agent{4: after(time.Second, passes("disk"))}, try: placement.Try{Lockless: true}, asked: 12, passes: map[string]int{"cpu": 11, "disk": 1}, soonest: time.Second, latest: 1100 * time.Millisecond, offers: 12},
 	}
 	for _, tt := range tests {

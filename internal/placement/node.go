@@ -53,6 +53,9 @@ type Reason struct {
 	// bytes: of nodes that pass for the same reason the one with the least came
 	// closest. 0: it is no matter of amounts.
 	Short int64 `json:"short,omitempty"`
+	// Soon says that what is in the way is itself only racing for its claim: in
+	// a moment it has it, or is gone. The same node is asked again then.
+	Soon bool `json:"soon,omitempty"`
 }
 
 // NotAsked is the Text of the reason why a node was not asked at all; the Code
@@ -85,6 +88,9 @@ const (
 // Lasting tells whether a node that passed for this reason would pass again a
 // moment later: it is not asked again in the same chain of rounds.
 func (r Reason) Lasting() bool {
+	if r.Soon {
+		return false
+	}
 	switch r.Code {
 	case ReasonLock, ReasonNoLocks, ReasonStarting, ReasonSilence, ReasonBusy, ReasonBind:
 		return false
