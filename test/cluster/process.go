@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -31,7 +32,10 @@ func newProcess(t testing.TB, dir, name, path string, args ...string) *Process {
 }
 
 // Start starts the program. It must not be running.
-func (p *Process) Start() {
+func (p *Process) Start() { p.t.Helper(); p.StartWith() }
+
+// StartWith is Start with more arguments, this time only.
+func (p *Process) StartWith(more ...string) {
 	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -40,7 +44,7 @@ func (p *Process) Start() {
 		p.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(p.path, p.args...)
+	cmd := exec.Command(p.path, append(slices.Clone(p.args), more...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
