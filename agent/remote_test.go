@@ -48,11 +48,11 @@ func (e *ears) methods(l *fakeLedger) rpc.Methods {
 		"progress": rpc.Unary("", "p", func(ctx context.Context, _ *rpc.Call, p placement.Progress) (any, error) {
 			return nil, l.Progress(ctx, p)
 		}),
-		"beat": rpc.Unary("", "b", func(_ context.Context, _ *rpc.Call, b placement.Beat) (any, error) {
+		"beat": rpc.Unary("", "b", func(_ context.Context, _ *rpc.Call, b placement.Beat) (placement.Mark, error) {
 			if b == (placement.Beat{Cluster: "c1", Node: "n1", Role: placement.RoleAgent}) {
 				e.beats.Add(1)
 			}
-			return nil, nil
+			return l.now(), nil
 		}),
 	}
 }
@@ -96,6 +96,14 @@ func TestOverALink(t *testing.T) {
 		if first == 0 || first > 2 {
 			t.Errorf("registered %d times on one link", first)
 		}
+
+		// A new start of the ledger, in the same process, shows with the next beat.
+		w.ledger.set(func(l *fakeLedger) { l.mark.Start = placement.NewStart(9, 1) })
+		w.rest(2 * time.Second)
+		if w.ledger.session <= first {
+			t.Error("an idle agent did not register with a new start of the ledger")
+		}
+		first = w.ledger.session
 
 		var answer placement.OfferAnswer
 		offer := placement.Offer{Mark: w.ledger.now(), Cluster: "c1", ID: web1, Epoch: epoch(1), Request: withPort(), Valid: 1000}

@@ -59,14 +59,9 @@ func (l *Ledger) endHold(ctx context.Context) error {
 	return err
 }
 
-// mayEnd tells whether the hold is over, and has what it still waits for
-// fetched.
 func (l *Ledger) mayEnd() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.toFetch()) > 0 {
-		signal(l.fetchWake)
-	}
 	return l.holdOver(time.Now())
 }
 

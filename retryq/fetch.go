@@ -90,6 +90,16 @@ func (l *Ledger) toFetch() map[string][]placement.NodeID {
 	return need
 }
 
+// askToFetch has fetched what is still needed; whoever failed to answer is asked
+// again.
+func (l *Ledger) askToFetch() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.toFetch()) > 0 {
+		signal(l.fetchWake)
+	}
+}
+
 // fetches asks nodes for the requests of what they show and the ledger does not
 // know, whenever there are such during a hold, until ctx ends.
 func (l *Ledger) fetches(ctx context.Context) error {

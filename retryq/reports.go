@@ -126,6 +126,7 @@ func (l *Ledger) heard(ctx context.Context, n *nodeEntry, h *heardReport) error 
 	if err := l.loseBadRoots(ctx, h.node); err != nil {
 		return err
 	}
+	l.askToFetch()
 	return l.endHold(ctx)
 }
 

@@ -70,6 +70,7 @@ func (l *Ledger) every(ctx context.Context, period time.Duration, what string, f
 
 // tick does what falls due within a second.
 func (l *Ledger) tick(ctx context.Context) error {
+	l.askToFetch()
 	if err := l.endHold(ctx); err != nil {
 		return err
 	}

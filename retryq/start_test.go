@@ -290,6 +290,7 @@ func TestRollbackAdoptsTheHighestEpochWhereItsSlotIsFree(t *testing.T) {
 func TestUnknownPlacementIsQuarantined(t *testing.T) {
 	onFile(t, func(w *world, rollBack func()) {
 		t := w.t
+		w.change = func(c *retryq.Config) { c.Requests = nil }
 		n1 := w.node("n1")
 		rollBack()
 		n1.openLink()

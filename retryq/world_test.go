@@ -43,6 +43,7 @@ type world struct {
 	seed  uint64
 
 	change func(*retryq.Config) // of the next start, if set
+	files  files
 }
 
 func begin(t *testing.T, store retryq.Store) *world {
@@ -57,7 +58,7 @@ func begin(t *testing.T, store retryq.Store) *world {
 func (w *world) start() {
 	w.t.Helper()
 	w.seed++
-	cfg := retryq.Config{Store: w.store, Rand: rand.New(rand.NewPCG(w.seed, 7))}
+	cfg := retryq.Config{Store: w.store, Requests: &w.files, Rand: rand.New(rand.NewPCG(w.seed, 7))}
 	if w.change != nil {
 		w.change(&cfg)
 	}
@@ -128,6 +129,7 @@ func (n *node) bind(t placement.Try) placement.BindAnswer {
 	n.at.Op++
 	a := n.ask(placement.Bind{ID: t.ID, Epoch: t.Epoch, Digest: t.Request.Digest(), At: n.at})
 	if a.Verdict == placement.VerdictYes {
+		n.w.files.keep(n.name, t.Request)
 		n.copies[t.ID] = placement.Copy{ID: t.ID, Epoch: t.Epoch, Digest: t.Request.Digest(), State: placement.CopyRunning}
 	}
 	return a
@@ -161,6 +163,14 @@ func (n *node) list() []placement.StopOrder {
 		}
 	}
 	return orders
+}
+
+// tryList is list, of a ledger that may die at it. Orders are not carried out.
+func (n *node) tryList() {
+	n.seq++
+	r := n.full()
+	r.V, r.Cluster, r.Node, r.Link, r.Seq = 1, n.w.l.Cluster(), n.name, n.link, n.seq
+	_, _, _ = n.w.l.Report(n.w.t.Context(), r) // whether it answers is not the question
 }
 
 func (n *node) full() placement.Report {
