@@ -68,7 +68,9 @@ func (a *Agent) Copies() []placement.Copy {
 func (a *Agent) LinkMethods() rpc.Methods {
 	return rpc.Methods{
 		"request": rpc.Unary("Tells the request that a copy on this node was made from, from its file.", "digest",
-			func(_ context.Context, _ *rpc.Call, digest string) (placement.Request, error) { return a.requests.read(digest) }),
+			func(_ context.Context, _ *rpc.Call, digest string) (placement.Request, error) {
+				return a.requests.read(digest)
+			}),
 	}
 }
 

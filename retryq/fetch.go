@@ -124,24 +124,29 @@ func (l *Ledger) fetchAll(ctx context.Context) {
 	all.SetLimit(fetchesTogether)
 	for _, digest := range sortedKeys(need) {
 		all.Go(func() error {
-			for _, node := range need[digest] {
-				req, err := l.request(ctx, node, digest)
-				if ctx.Err() != nil {
-					break
-				}
-				l.mu.Lock()
-				if l.mem.hold.start == start {
-					l.mem.answered(digest, node, req, err)
-				}
-				l.mu.Unlock()
-				if err == nil {
-					break
-				}
-			}
+			l.fetchFrom(ctx, start, digest, need[digest])
 			return nil
 		})
 	}
 	_ = all.Wait() // none of them fails
+}
+
+// fetchFrom asks nodes, one after the other, until one gives the request.
+func (l *Ledger) fetchFrom(ctx context.Context, start placement.Start, digest string, nodes []placement.NodeID) {
+	for _, node := range nodes {
+		req, err := l.request(ctx, node, digest)
+		if ctx.Err() != nil {
+			return
+		}
+		l.mu.Lock()
+		if l.mem.hold.start == start {
+			l.mem.answered(digest, node, req, err)
+		}
+		l.mu.Unlock()
+		if err == nil {
+			return
+		}
+	}
 }
 
 // request asks one node, and does not believe it.
