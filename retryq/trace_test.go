@@ -34,7 +34,7 @@ func TestTrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := tr.Close(); err != nil {
+		if err := tr.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	}()

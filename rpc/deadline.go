@@ -58,10 +58,10 @@ func number(key string, raw []byte) (float64, error) {
 		return float64(n), nil
 	}
 	var f float64
-	switch {
-	case raw[0] == 0xca:
+	switch raw[0] {
+	case 0xca:
 		f = float64(math.Float32frombits(uint32(bigEndian(raw[1:5]))))
-	case raw[0] == 0xcb:
+	case 0xcb:
 		f = math.Float64frombits(bigEndian(raw[1:9]))
 	default:
 		f = math.NaN()

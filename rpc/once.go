@@ -55,10 +55,8 @@ type OnceConfig struct {
 // "ResultGone": a call is rather not answered than run twice. With no room for
 // another key a call with a key is refused ("Busy") and nothing is done.
 type Once struct {
-	cfg  OnceConfig
-	live context.Context // of the runs
-	stop context.CancelFunc
-	wg   sync.WaitGroup
+	cfg OnceConfig
+	wg  sync.WaitGroup
 
 	mu     sync.Mutex
 	closed bool
@@ -77,6 +75,7 @@ type onceRun struct {
 	id   onceID
 	args [sha256.Size]byte
 	size int // bytes counted
+	stop context.CancelFunc
 
 	done   chan struct{}
 	result msgpack.RawMessage
@@ -95,9 +94,7 @@ func NewOnce(cfg OnceConfig) *Once {
 	if cfg.MaxBytes <= 0 {
 		cfg.MaxBytes = 64 << 20
 	}
-	o := &Once{cfg: cfg, runs: map[onceID]*onceRun{}, kept: list.New(), of: map[string]int{}}
-	o.live, o.stop = context.WithCancel(context.Background())
-	return o
+	return &Once{cfg: cfg, runs: map[onceID]*onceRun{}, kept: list.New(), of: map[string]int{}}
 }
 
 // Close ends the contexts of the calls in progress and waits for them. Calls
@@ -105,8 +102,10 @@ func NewOnce(cfg OnceConfig) *Once {
 func (o *Once) Close() error {
 	o.mu.Lock()
 	o.closed = true
+	for _, r := range o.runs {
+		r.stop()
+	}
 	o.mu.Unlock()
-	o.stop()
 	o.wg.Wait()
 	return nil
 }
@@ -123,14 +122,13 @@ func (o *Once) Serve(next Handler) Handler {
 		case c.Streams():
 			return nil, invalid("%s is a stream, which takes no idempotency key", c.Method)
 		}
-		r, first, err := o.find(onceID{callerOf(c.Peer), c.Method, key}, c.args)
+		r, run, err := o.find(ctx, onceID{callerOf(c.Peer), c.Method, key}, c.args)
 		if err != nil {
 			return nil, err
 		}
-		if first {
+		if run != nil {
 			own := *c // the link may use the call's memory again when we return
 			own.args, own.header = bytes.Clone(c.args), bytes.Clone(c.header)
-			run := context.WithoutCancel(ctx)
 			go o.run(run, r, &own, next)
 		}
 		select {
@@ -156,42 +154,42 @@ func callerOf(p Peer) string {
 	return p.Role + "/" + p.Subject
 }
 
-// find is the run that the key stands for; first says that it is to be begun.
-func (o *Once) find(id onceID, args []byte) (r *onceRun, first bool, err error) {
+// find is the run that the key stands for. One that is to be begun has a
+// context of its own, which does not end with the caller's.
+func (o *Once) find(ctx context.Context, id onceID, args []byte) (r *onceRun, run context.Context, err error) {
 	sum := sha256.Sum256(args)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.expire(time.Now())
 	if r := o.runs[id]; r != nil {
 		if r.args != sum {
-			return nil, false, &named{NameKeyConflict, fmt.Sprintf("%s: the idempotency key %q was used with other arguments; use a new key", id.method, id.key)}
+			return nil, nil, &named{NameKeyConflict, fmt.Sprintf("%s: the idempotency key %q was used with other arguments; use a new key", id.method, id.key)}
 		}
-		return r, false, nil
+		return r, nil, nil
 	}
 	size := len(args) + len(id.key)
 	o.shed(size)
 	switch {
 	case o.closed:
-		return nil, false, ErrClosed
+		return nil, nil, ErrClosed
 	case len(o.runs) >= o.cfg.MaxKeys || o.of[id.caller] >= (o.cfg.MaxKeys+1)/2:
-		return nil, false, &named{NameBusy, fmt.Sprintf("%d idempotency keys are remembered, %d of them yours; call without one, or in %v", len(o.runs), o.of[id.caller], o.cfg.Keep)}
+		return nil, nil, &named{NameBusy, fmt.Sprintf("%d idempotency keys are remembered, %d of them yours; call without one, or in %v", len(o.runs), o.of[id.caller], o.cfg.Keep)}
 	case o.bytes+size > o.cfg.MaxBytes && o.bytes > 0:
-		return nil, false, &named{NameBusy, fmt.Sprintf("calls with idempotency keys hold %d bytes", o.bytes)}
+		return nil, nil, &named{NameBusy, fmt.Sprintf("calls with idempotency keys hold %d bytes", o.bytes)}
 	}
 	r = &onceRun{id: id, args: sum, size: size, done: make(chan struct{})}
+	run, r.stop = context.WithCancel(context.WithoutCancel(ctx))
 	o.runs[id] = r
 	o.of[id.caller]++
 	o.bytes += size
 	o.wg.Add(1)
-	return r, true, nil
+	return r, run, nil
 }
 
 // run makes the call, and keeps what came of it.
 func (o *Once) run(ctx context.Context, r *onceRun, c *Call, next Handler) {
 	defer o.wg.Done()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(o.live, cancel)()
+	defer r.stop()
 	result, err := next(ctx, c)
 	var raw msgpack.RawMessage
 	if err == nil {

@@ -35,7 +35,7 @@ the work.`,
 			if err != nil {
 				return err
 			}
-			defer tracer.Close()
+			defer func() { _ = tracer.Close(ctx) }() // an export that fails is no failure of the submit
 			var wanted placement.App
 			err = trace.Run(ctx, "read file", func(ctx context.Context) error {
 				wanted, err = a.load(ctx, args[0])

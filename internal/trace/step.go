@@ -2,10 +2,11 @@ package trace
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/propagation"
 	oteltrace "go.opentelemetry.io/otel/trace"
 )
 
@@ -93,9 +94,8 @@ func (s *Step) Parent() string {
 	if s == nil {
 		return ""
 	}
-	carrier := propagation.MapCarrier{}
-	propagation.TraceContext{}.Inject(oteltrace.ContextWithSpanContext(context.Background(), s.span.SpanContext()), carrier)
-	return carrier[headerParent]
+	sc := s.span.SpanContext()
+	return fmt.Sprintf("00-%s-%s-%s", sc.TraceID(), sc.SpanID(), sc.TraceFlags())
 }
 
 // ID is the trace's ID in a W3C traceparent, 32 hex digits; "" of one that is
@@ -107,11 +107,17 @@ func ID(parent string) string {
 	return ""
 }
 
-// parse reads a W3C traceparent; what is none is not valid.
+// parse reads a W3C traceparent, version-trace-span-flags in hex; what is none
+// is not valid. Later versions may have more after the flags.
 func parse(parent string) oteltrace.SpanContext {
-	if parent == "" {
+	parts := strings.SplitN(parent, "-", 5)
+	if len(parts) < 4 || len(parts[0]) != 2 || len(parts[3]) != 2 || parts[0] == "ff" || parts[0] == "00" && len(parts) > 4 {
 		return oteltrace.SpanContext{}
 	}
-	ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{headerParent: parent})
-	return oteltrace.SpanContextFromContext(ctx)
+	trace, badTrace := oteltrace.TraceIDFromHex(parts[1])
+	span, badSpan := oteltrace.SpanIDFromHex(parts[2])
+	if badTrace != nil || badSpan != nil {
+		return oteltrace.SpanContext{}
+	}
+	return oteltrace.NewSpanContext(oteltrace.SpanContextConfig{TraceID: trace, SpanID: span, TraceFlags: oteltrace.FlagsSampled, Remote: true})
 }

@@ -31,7 +31,7 @@ func tracer(tb testing.TB, part string) *trace.Tracer {
 	tb.Helper()
 	t, err := trace.New(context.Background(), part)
 	must(tb, err)
-	tb.Cleanup(func() { must(tb, t.Close()) })
+	tb.Cleanup(func() { must(tb, t.Close(context.Background())) })
 	return t
 }
 
@@ -196,7 +196,7 @@ func TestUntraced(t *testing.T) {
 		if ctx, s := none.Under(ctx, "", "x"); s != nil || trace.From(ctx) == nil {
 			t.Error("a nil tracer traces, or ends a trace")
 		}
-		if none.Record("p", "x", "", time.Now(), time.Now()) != "p" || none.Close() != nil {
+		if none.Record("p", "x", "", time.Now(), time.Now()) != "p" || none.Close(context.Background()) != nil {
 			t.Error("a nil tracer is not silent")
 		}
 	})
@@ -336,7 +336,7 @@ func TestExport(t *testing.T) {
 	_, s := tr.Under(context.Background(), "", "a step to export")
 	s.About("ann/web/1.0")
 	s.End(nil)
-	must(t, tr.Close())
+	must(t, tr.Close(context.Background()))
 	select {
 	case body := <-got:
 		for _, part := range []string{"/v1/traces ", "a step to export", "ann/web/1.0", "longshore-agent", "n7"} {

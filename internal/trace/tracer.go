@@ -60,13 +60,14 @@ func New(ctx context.Context, part string) (*Tracer, error) {
 	return t, nil
 }
 
-// Close exports what is left, for two seconds at most, and ends the tracer.
+// Close exports what is left, for two seconds at most whether ctx has ended or
+// not, and ends the tracer.
 // Steps that are begun later are not traced.
-func (t *Tracer) Close() error {
+func (t *Tracer) Close(ctx context.Context) error {
 	if t == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	if err := t.provider.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("export the last traces: %w", err)
@@ -92,7 +93,7 @@ func (t *Tracer) Record(parent, name, about string, start, end time.Time) string
 		return parent
 	}
 	above := parse(parent)
-	_, s := t.begin(context.Background(), above, name, about, oteltrace.WithTimestamp(start))
+	s := t.step(above, name, about, oteltrace.WithTimestamp(start))
 	s.span.End(oteltrace.WithTimestamp(end))
 	if above.IsValid() {
 		return parent
@@ -101,10 +102,15 @@ func (t *Tracer) Record(parent, name, about string, start, end time.Time) string
 }
 
 func (t *Tracer) begin(ctx context.Context, above oteltrace.SpanContext, name, about string, opts ...oteltrace.SpanStartOption) (context.Context, *Step) {
+	s := t.step(above, name, about, opts...)
+	return context.WithValue(ctx, stepKey{}, s), s
+}
+
+func (t *Tracer) step(above oteltrace.SpanContext, name, about string, opts ...oteltrace.SpanStartOption) *Step {
 	if about != "" {
 		opts = append(opts, oteltrace.WithAttributes(attribute.String(keyAbout, about)))
 	}
-	_, span := t.otel.Start(oteltrace.ContextWithSpanContext(context.Background(), above), name, opts...)
-	s := &Step{t: t, span: span, about: about}
-	return context.WithValue(ctx, stepKey{}, s), s
+	only := oteltrace.ContextWithSpanContext(context.Background(), above) //nolint:forbidigo // it says what is above, and nothing else
+	_, span := t.otel.Start(only, name, opts...)
+	return &Step{t: t, span: span, about: about}
 }

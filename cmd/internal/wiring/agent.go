@@ -86,7 +86,7 @@ func (c *NodeConfig) runAgent(ctx context.Context, cfg agent.Config, deps agent.
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, office.Close()) }()
+	defer func() { err = errors.Join(err, office.Close(ctx)) }()
 	link := office.config(string(c.Node), nil, console.Relayed(nodeGrants().allow))
 	link.Rand = newRand()
 	remote := agent.NewRemote(transport, c.Broadcaster, link)

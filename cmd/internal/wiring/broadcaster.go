@@ -76,7 +76,7 @@ func (c BroadcasterConfig) Run(ctx context.Context, ready func(Addresses)) (err 
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, office.Close()) }()
+	defer func() { err = errors.Join(err, office.Close(ctx)) }()
 	agents := broadcaster.NewAgents(c.Logger)
 	ledger, err := retryq.Open(ctx, retryq.Config{
 		Store: store, Requests: agents, Logger: c.Logger, Rand: newRand(), Trace: office.tracer,

@@ -53,6 +53,6 @@ func (d *dispatch) config(identity string, methods rpc.Methods, between ...func(
 
 // Close ends the calls that go on without their caller, and exports the last
 // traces.
-func (d *dispatch) Close() error {
-	return errors.Join(d.once.Close(), d.tracer.Close())
+func (d *dispatch) Close(ctx context.Context) error {
+	return errors.Join(d.once.Close(), d.tracer.Close(ctx))
 }

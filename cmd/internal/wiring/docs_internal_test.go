@@ -18,6 +18,7 @@ import (
 	"longshore/agent/console"
 	"longshore/broadcaster"
 	"longshore/hostinfo"
+	"longshore/internal/trace"
 	"longshore/rpc"
 )
 
@@ -60,8 +61,8 @@ type docs struct {
 
 func (d *docs) all() string {
 	caster := (*broadcaster.Broadcaster)(nil)
-	d.section("Methods of a broadcaster", "For people and scripts.", broadcasterGrants(), caster.ClientMethods())
-	d.section("Methods of a node", "Of agentd, on the node's socket, and through `call` and `call_stream` of the broadcaster.", nodeGrants(), new(console.Console).Methods(), (*agent.Agent)(nil).Methods())
+	d.section("Methods of a broadcaster", "For people and scripts.", broadcasterGrants(), caster.ClientMethods(), (*trace.Tracer)(nil).Methods())
+	d.section("Methods of a node", "Of agentd, on the node's socket, and through `call` and `call_stream` of the broadcaster.", nodeGrants(), new(console.Console).Methods(), (*agent.Agent)(nil).Methods(), (*trace.Tracer)(nil).Methods())
 	d.section("Methods of hostinfod", "On its own socket.", nodeGrants(), (*hostinfo.Watcher)(nil).Methods())
 	d.section("Between broadcaster and nodes", "The links' own words. Those of a broadcaster:", broadcasterGrants(), caster.NodeMethods(), (*hostinfo.Collector)(nil).Methods(), issuer{}.methods())
 	d.section("", "Those of an agent, on its link to the broadcaster alone:", nodeGrants(), (*agent.Agent)(nil).LinkMethods())
