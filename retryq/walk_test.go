@@ -58,7 +58,7 @@ func (w *walk) any() *node { return w.nodes[w.rand.IntN(len(w.nodes))] }
 
 func (w *walk) step() {
 	n := w.any()
-	switch w.rand.IntN(16) {
+	switch w.rand.IntN(17) {
 	case 0:
 		w.wish, w.version = 1+w.rand.IntN(3), w.version+w.rand.IntN(2)
 		w.submit(app(w.wish, ha, image(w.version)))
@@ -105,6 +105,8 @@ func (w *walk) step() {
 	case 13:
 		n.sweep()
 		n.register()
+	case 16:
+		w.say()
 	case 14:
 		time.Sleep(time.Duration(w.rand.IntN(20)) * time.Second)
 	case 15:
@@ -116,6 +118,25 @@ func (w *walk) step() {
 				n.register()
 			}
 		}
+	}
+}
+
+// say stops, starts, destroys or retries something.
+func (w *walk) say() {
+	f := placement.Filter{Replica: placement.NewReplica("alice", "shop", "web", 1+w.rand.IntN(3))}
+	var err error
+	switch w.rand.IntN(5) {
+	case 0, 1:
+		_, err = w.l.Stop(w.t.Context(), f, "bob")
+	case 2:
+		_, err = w.l.Start(w.t.Context(), f)
+	case 3:
+		_, err = w.l.Destroy(w.t.Context(), f, "bob")
+	case 4:
+		_, err = w.l.Retry(w.t.Context(), f)
+	}
+	if err != nil && !isKind(err, placement.KindNotFound) {
+		w.t.Fatal(err)
 	}
 }
 
@@ -244,6 +265,9 @@ func (w *walk) judge() {
 // settleDown lets everybody work without faults: then just what is wished runs,
 // once each.
 func (w *walk) settleDown() {
+	if _, err := w.l.Retry(w.t.Context(), placement.Filter{}); err != nil && !isKind(err, placement.KindNotFound) {
+		w.t.Fatal(err) // what was stopped or destroyed comes back
+	}
 	for range 60 {
 		for _, n := range w.nodes {
 			for id, c := range maps.Clone(n.copies) {
