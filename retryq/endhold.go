@@ -48,7 +48,7 @@ func (l *Ledger) endHold(ctx context.Context) error {
 			return nil, nil
 		}
 		meta := l.mem.meta
-		meta.Hold, meta.Expect = false, 0
+		meta.Hold, meta.Expect, meta.Fork = false, 0, 0
 		c.meta = &meta
 		c.after = func(_ *memory, now time.Time) { l.releaseHeld(now) }
 		return c, nil

@@ -175,14 +175,18 @@ func (l *Ledger) cancelIn(ctx context.Context, c *change, replica rule.Replica, 
 	return replica, nil
 }
 
-// rewish makes one app's wish agree with its replicas.
+// rewish makes one app's wish agree with its replicas, unless it was made since
+// the ledger was lost or put back.
 func (l *Ledger) rewish(ctx context.Context, key string) error {
 	return l.change(ctx, func() (*change, error) {
 		c := l.newChange()
 		l.mu.Lock()
 		a := l.mem.apps[key]
-		app, rev, have := a.rec, a.rev, l.mem.standings(a)
+		app, rev, have, newer := a.rec, a.rev, l.mem.standings(a), l.mem.meta.AfterFork(a.rec.Since)
 		l.mu.Unlock()
+		if newer {
+			return nil, nil
+		}
 		app, changed := rule.Rewish(app, have)
 		if !changed {
 			return nil, nil

@@ -2,6 +2,7 @@ package rule
 
 import (
 	"fmt"
+	"slices"
 
 	"longshore/internal/placement"
 )
@@ -22,6 +23,9 @@ type Meta struct {
 	// Expect is set while a ledger that was made anew for a lost one holds: how
 	// many nodes it waits for, or [ExpectAny].
 	Expect int `json:"expect,omitempty"`
+	// Fork is set with Hold: the first start that the history which was lost
+	// does not have, as far as is known.
+	Fork placement.Start `json:"fork,omitempty"`
 }
 
 // ExpectAny is what a ledger expects that was not told how many nodes there
@@ -44,12 +48,29 @@ func (m Meta) Begin(random uint16, first uint64, renew bool, shown placement.Mar
 	if len(starts) >= keepStarts {
 		starts = starts[len(starts)-keepStarts+1:]
 	}
+	before := m.Start()
 	m.Starts = append(starts, StartAt{Start: placement.NewStart(term+1, random), First: first})
 	if renew {
 		m.Gen = max(m.Gen, shown.Gen) + 1
 		m.Hold = true
 	}
+	if m.Hold && m.Fork == 0 {
+		m.Fork = m.Start()
+		if shown.Start != 0 { // the start that met the proof was one after the fork
+			m.Fork = before
+		}
+	}
 	return m
+}
+
+// AfterFork tells whether a life was drawn after the history that was lost
+// forked off: it is newer than all lives of that, whatever their numbers say.
+func (m Meta) AfterFork(k placement.Life) bool {
+	at := func(s placement.Start) int {
+		return slices.IndexFunc(m.Starts, func(o StartAt) bool { return o.Start == s })
+	}
+	fork := at(m.Fork)
+	return fork >= 0 && at(placement.Epoch(k).Start()) >= fork
 }
 
 // Start is the present one.

@@ -186,3 +186,24 @@ func TestRewish(t *testing.T) {
 		})
 	}
 }
+
+func TestAfterFork(t *testing.T) {
+	of := func(s placement.Start) placement.Life { return s.Life(1) }
+	m := rule.Meta{}.Begin(9, 1, false, placement.Mark{}).Begin(3, 10, false, placement.Mark{})
+	first, second := m.Starts[0].Start, m.Starts[1].Start
+	if m.AfterFork(of(first)) || m.AfterFork(of(second)) || m.AfterFork("") {
+		t.Error("there was no fork")
+	}
+	told := m.Begin(5, 20, true, placement.Mark{}) // by the operator
+	if told.AfterFork(of(second)) || !told.AfterFork(of(told.Start())) {
+		t.Errorf("a new generation: %+v", told)
+	}
+	proven := m.Begin(5, 20, true, placement.Mark{Gen: 1, Start: placement.NewStart(7, 1), Rev: 90})
+	if proven.AfterFork(of(first)) || !proven.AfterFork(of(second)) || !proven.AfterFork(of(proven.Start())) || proven.AfterFork(of(placement.NewStart(7, 1))) {
+		t.Errorf("proven by a node: %+v", proven)
+	}
+	again := proven.Begin(6, 30, true, placement.Mark{Gen: 2, Start: placement.NewStart(11, 1), Rev: 90})
+	if again.Fork != proven.Fork || !again.AfterFork(of(second)) {
+		t.Errorf("proven by a second node: %+v", again)
+	}
+}
