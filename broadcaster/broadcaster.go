@@ -52,6 +52,13 @@ type Records interface {
 	ChangeNode(ctx context.Context, c placement.NodeChange) (placement.NodeRecord, error)
 }
 
+// Log is the ledger as the record of all that it changed.
+type Log interface {
+	// History calls each with the lines that the filter chooses, oldest first;
+	// following, it goes on until ctx ends or each fails.
+	History(ctx context.Context, f placement.LogFilter, each func(placement.Transition) error) error
+}
+
 // View is what is known of all nodes.
 type View interface {
 	Nodes(ctx context.Context) ([]placement.NodeStatus, error)
@@ -82,6 +89,7 @@ type Deps struct {
 	Apps    Apps
 	Wishes  Wishes
 	Records Records
+	Log     Log
 	View    View
 	Images  Images
 	Agents  *Agents
@@ -119,7 +127,7 @@ type stopKey struct {
 // New checks that nothing is missing.
 func New(cfg Config, deps Deps) (*Broadcaster, error) {
 	if cfg.Rand == nil || cfg.Logger == nil || deps.Queue == nil || deps.Apps == nil || deps.Wishes == nil || deps.Records == nil ||
-		deps.View == nil || deps.Images == nil || deps.Agents == nil {
+		deps.Log == nil || deps.View == nil || deps.Images == nil || deps.Agents == nil {
 		return nil, errors.New("broadcaster: a part is missing")
 	}
 	if cfg.Chains < 0 {

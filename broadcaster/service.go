@@ -76,6 +76,17 @@ func (b *Broadcaster) appMethods() rpc.Methods {
 				}
 				return ctx.Err() // a caller's deadline is no end of the stream
 			}),
+		"history": rpc.Streaming("Send the lines of the ledger's log that the filter chooses, oldest first: what changed, by whom, why. With follow it goes on.", "filter",
+			func(ctx context.Context, c *rpc.Call, f placement.LogFilter, send func(any) error) error {
+				var err error
+				if f.Filter, err = narrow(c, f.Filter); err != nil {
+					return err
+				}
+				if err := b.deps.Log.History(ctx, f, func(t placement.Transition) error { return send(t) }); err != nil {
+					return err
+				}
+				return ctx.Err()
+			}),
 		"nodes": rpc.Nullary("List all nodes that ever registered, by name.",
 			func(ctx context.Context, _ *rpc.Call) ([]placement.NodeStatus, error) { return b.nodesNow(ctx) }),
 		"node_change": rpc.Unary("Carry out an operator's word about a node: labels, drain, give up.", "change", b.nodeChange),

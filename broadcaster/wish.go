@@ -82,6 +82,14 @@ func whose(c *rpc.Call) string {
 	return c.Peer.Role + "/" + c.Peer.Subject
 }
 
+// Actors is the middleware, for [rpc.Config.Serve], by which the ledger's log
+// learns who made a call.
+func Actors(next rpc.Handler) rpc.Handler {
+	return func(ctx context.Context, c *rpc.Call) (any, error) {
+		return next(placement.ActAs(ctx, whose(c)), c)
+	}
+}
+
 // oneApp checks a filter as narrow does, and wants one that names an app, so
 // that a slip does not reach further.
 func oneApp(c *rpc.Call, verb string, f placement.Filter) (placement.Filter, error) {
@@ -103,6 +111,7 @@ func (b *Broadcaster) wish(ctx context.Context, c *rpc.Call, w placement.Wish) (
 	if w.By == "" || len(w.By) > 128 || strings.ContainsFunc(w.By, func(r rune) bool { return r < ' ' }) {
 		return placement.Wished{}, invalid("the wish does not say whose it is", fmt.Sprintf("by is %.40q", w.By), "say role/name")
 	}
+	ctx = placement.ActAs(ctx, w.By)
 	switch w.Verb {
 	case placement.WishCreate:
 		return b.wishCreate(ctx, w)

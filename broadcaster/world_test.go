@@ -99,6 +99,14 @@ func (l *ledger) Bind(_ context.Context, b placement.Bind) (placement.BindAnswer
 	return placement.BindAnswer{At: b.At, Verdict: placement.VerdictYes}, nil
 }
 
+func (l *ledger) History(_ context.Context, f placement.LogFilter, each func(placement.Transition) error) error {
+	t := placement.Transition{Rev: 7, ID: "alice/shop/web/1.0000000000000001", By: "operator/bob", To: placement.Pending}
+	if !f.Chooses(t) {
+		return nil
+	}
+	return each(t)
+}
+
 func (l *ledger) Failed(context.Context, placement.Failed) error { return nil }
 
 func (l *ledger) ChangeNode(_ context.Context, c placement.NodeChange) (placement.NodeRecord, error) {
@@ -215,7 +223,7 @@ func start(t *testing.T, nodes view, resolve images) *world {
 		t.Fatal(err)
 	}
 	w.b, err = broadcaster.New(broadcaster.Config{Registry: "http://r", Rand: rng(1), Logger: logger, Trace: w.tracer}, broadcaster.Deps{
-		Queue: w.ledger, Apps: w.ledger, Wishes: w.wishes, Records: w.ledger, View: nodes, Images: resolve, Agents: broadcaster.NewAgents(logger),
+		Queue: w.ledger, Apps: w.ledger, Wishes: w.wishes, Records: w.ledger, Log: w.ledger, View: nodes, Images: resolve, Agents: broadcaster.NewAgents(logger),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -14,8 +14,12 @@ func (l *Ledger) apply(c *change, rev uint64) {
 	m := &l.mem
 	m.rev = max(m.rev, rev)
 	if c.meta != nil {
+		if c.meta.Start() != m.meta.Start() {
+			m.audit.began = now
+		}
 		m.meta, m.metaRev = *c.meta, rev
 	}
+	m.applyLogged(c.logged, rev)
 	for _, n := range c.nodes {
 		l.applyNode(n, rev)
 	}
@@ -96,7 +100,7 @@ func (l *Ledger) applyRecord(rec rule.Record, rev uint64, now time.Time, delay t
 		return
 	}
 	old, since := e.rec, e.since
-	e.rec, e.rev = rec, rev
+	e.rec, e.rev, e.kept = rec, rev, rule.Keep(rec)
 	delete(m.dirty, rec.ID)
 	l.index(e, old)
 	if old.State != rec.State {

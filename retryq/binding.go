@@ -20,6 +20,7 @@ func (l *Ledger) Bind(ctx context.Context, b placement.Bind) (placement.BindAnsw
 	if err := l.wrongCluster(b.Cluster); err != nil {
 		return placement.BindAnswer{}, err
 	}
+	ctx = placement.ActAs(ctx, placement.RoleAgent+"/"+string(b.Node))
 	var a rule.Answer
 	var wait placement.Millis
 	err := l.change(ctx, func() (*change, error) {
@@ -70,6 +71,11 @@ func (l *Ledger) answer(ctx context.Context, c *change, b placement.Bind) (rule.
 	if a.Changed {
 		c.put(next, rev)
 		c.setSlot(key, slot2, token(rec))
+		if b.Exit != nil {
+			c.why = fmt.Sprintf("its copy ended with exit code %d", *b.Exit)
+		} else if a.Reason != nil {
+			c.why = "bind refused: " + a.Reason.String()
+		}
 	}
 	return a, wait, nil
 }
@@ -197,6 +203,7 @@ func (l *Ledger) Failed(ctx context.Context, f placement.Failed) error {
 	if _, _, ok := l.asker(placement.Bind{Node: f.Node, At: f.At}); !ok {
 		return nil
 	}
+	ctx = placement.ActAs(ctx, placement.RoleAgent+"/"+string(f.Node))
 	return l.change(ctx, func() (*change, error) {
 		c := l.newChange()
 		rec, rev, ok := l.find(f.ID)
@@ -213,6 +220,7 @@ func (l *Ledger) Failed(ctx context.Context, f placement.Failed) error {
 		}
 		c.put(next, rev)
 		c.setSlot(rec.Slot, slot, token(rec))
+		c.why = "start refused: " + f.Reason.String()
 		u := l.dice.Unit("failed " + string(f.ID))
 		l.mu.Lock()
 		tries := 0

@@ -27,6 +27,10 @@ type change struct {
 	tombs    []rule.Tomb // with less time left; without any they are deleted
 	slots    map[string]*slotChange
 	delay    map[placement.ID]time.Duration // until a record that waits again is due
+	by       string                         // who does it, as the log says
+	why      string                         // the reason that the log gives, where the records have none
+	forget   []string                       // keys of the log's oldest entries
+	logged   *logged                        // its entry of the log
 	trace    string                         // W3C traceparent that what it puts into the queue belongs to
 	after    func(m *memory, now time.Time) // in the same step of memory
 }
@@ -53,7 +57,7 @@ func blankChange() *change {
 
 // ops is the larger of the numbers of expectations and changes.
 func (c *change) ops() int {
-	n := len(c.records) + 2*len(c.buried) + len(c.replicas) + len(c.nodes) + len(c.slots) + 2
+	n := len(c.records) + 2*len(c.buried) + len(c.replicas) + len(c.nodes) + len(c.slots) + 3
 	return max(n, len(c.expect))
 }
 
@@ -157,6 +161,7 @@ func (c *change) txn() (Txn, error) {
 	if c.meta != nil {
 		put(metaKey, *c.meta)
 	}
+	t.Delete = append(t.Delete, c.forget...)
 	for _, key := range sortedKeys(c.slots) {
 		switch s := c.slots[key]; {
 		case s.dirty && len(s.slot.Placements) == 0:
@@ -184,6 +189,14 @@ func (l *Ledger) commit(ctx context.Context, c *change) error {
 	if err != nil {
 		return err
 	}
+	if key, e := l.entryFor(c); e != nil {
+		b, err := encode(e)
+		if err != nil {
+			return err
+		}
+		c.logged = e
+		t.Put = append(t.Put, Put{Key: key, Value: b})
+	}
 	rev, err := l.store.Commit(ctx, t)
 	if errors.Is(err, ErrConflict) {
 		if err := l.catchUp(ctx); err != nil {
@@ -210,6 +223,7 @@ func (l *Ledger) change(ctx context.Context, build func() (*change, error)) erro
 			return err
 		}
 		c.trace = cmp.Or(c.trace, trace.Parent(ctx))
+		c.by = cmp.Or(c.by, placement.Actor(ctx))
 		if err = l.commit(ctx, c); !errors.Is(err, ErrConflict) {
 			return err
 		}

@@ -43,6 +43,10 @@
 //	t/LIFE/REPLICA          the tombstone of one, for 30 days
 //	h/OWNER/TOKEN/DOMAIN    an HA slot: its placements, at most two
 //	n/NODE                  session, link, labels, data-roots
+//	e/START/N               the log: what a transaction changed, by whom and why
+//
+// The entry of the log is part of the transaction that it is about; the last
+// 100,000 are kept. See [Ledger.History].
 //
 // # In memory only
 //

@@ -13,6 +13,7 @@ import (
 // or the grace has passed. After a change of the generation it first takes in
 // what runs and is not known, and makes all records agree with what runs.
 func (l *Ledger) endHold(ctx context.Context) error {
+	ctx = placement.ActAs(ctx, "ledger")
 	if !l.mayEnd() {
 		return nil
 	}
@@ -173,6 +174,7 @@ func (l *Ledger) readopt(ctx context.Context, id placement.ID, h placement.Holde
 		}
 		c.put(next, rev)
 		c.setSlot(key, slot, token(rec))
+		c.why = "the highest epoch that runs, after the ledger was rolled back or lost"
 		return c, nil
 	})
 }

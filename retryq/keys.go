@@ -17,6 +17,7 @@ const (
 	appsPrefix       = "a/"       // OWNER/APP: rule.App
 	nodesPrefix      = "n/"       // NODE: rule.Node
 	slotsPrefix      = "h/"       // OWNER/TOKEN/DOMAIN: rule.Slot
+	logPrefix        = "e/"       // START/N: logged
 )
 
 func placementKey(id placement.ID) string {

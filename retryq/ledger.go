@@ -26,6 +26,8 @@ type Config struct {
 	Lost         time.Duration // silence after which a placement is lost, and the grace of a start; 0: 30 s
 	StartTimeout time.Duration // a bound copy not seen running is given up; 0: 60 s
 
+	KeepLog int // entries that the log keeps at least; 0: 100,000
+
 	Requests Requests // nil: what the ledger does not know is never taken in
 
 	// NewGeneration is the operator's word that the store was restored. What
@@ -52,6 +54,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Lost == 0 {
 		c.Lost = 30 * time.Second
+	}
+	if c.KeepLog == 0 {
+		c.KeepLog = keepLog
 	}
 	if c.StartTimeout == 0 {
 		c.StartTimeout = 60 * time.Second

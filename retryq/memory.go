@@ -28,7 +28,8 @@ type memory struct {
 	fetched    map[string]*fetched
 	quarantine map[placement.ID]string
 
-	hub hub
+	hub   hub
+	audit audit
 
 	orders []order                 // stop orders that need not wait for a report
 	rolls  map[string]bool         // apps to roll out, by appKey
@@ -53,7 +54,8 @@ type replicaEntry struct {
 // entry is one placement that is not buried.
 type entry struct {
 	rec   rule.Record
-	rev   uint64 // of the durable record; RUNNING may be ahead of it
+	rev   uint64    // of the durable record; RUNNING may be ahead of it
+	kept  rule.Kept // of the durable record, for the log
 	since time.Time
 	trace tracing
 

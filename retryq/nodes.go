@@ -28,6 +28,7 @@ func (l *Ledger) Register(ctx context.Context, r placement.Register) (placement.
 			return placement.Registered{}, err
 		}
 	}
+	ctx = placement.ActAs(ctx, placement.RoleAgent+"/"+string(r.Node))
 	if err := l.checkHistory(ctx, r); err != nil {
 		return placement.Registered{}, err
 	}
@@ -102,6 +103,7 @@ func (l *Ledger) OpenLink(ctx context.Context, cluster string, node placement.No
 			return placement.Link{}, err
 		}
 	}
+	ctx = placement.ActAs(ctx, placement.RoleHostinfo+"/"+string(node))
 	var link uint64
 	err := l.change(ctx, func() (*change, error) {
 		c := l.newChange()

@@ -16,6 +16,7 @@ func (l *Ledger) Wish(ctx context.Context, w placement.Wish) (placement.Wished, 
 	if err := l.wrongCluster(w.Cluster); err != nil {
 		return placement.Wished{}, err
 	}
+	ctx = placement.ActAs(ctx, w.By)
 	id, past, err := l.meant(ctx, w.ID)
 	if err != nil || past {
 		return placement.Wished{Mark: l.Mark(), ID: id, State: placement.Cancelled, Unchanged: true}, err

@@ -60,6 +60,7 @@ func (l *Ledger) writeBehind(ctx context.Context) error {
 func (l *Ledger) writeSome(ctx context.Context, ids []placement.ID) error {
 	return l.change(ctx, func() (*change, error) {
 		c := l.newChange()
+		c.by = "reports"
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		for _, id := range ids {

@@ -32,6 +32,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if l.mem.rev, err = l.store.Revision(ctx); err != nil {
 		return nil, fmt.Errorf("open the ledger: %w", err)
 	}
+	l.mem.audit.from = l.mem.rev
 	if err := l.load(ctx); err != nil {
 		return nil, fmt.Errorf("open the ledger: %w", err)
 	}
@@ -86,7 +87,10 @@ func (l *Ledger) load(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return l.store.Scan(ctx, logPrefix, func(Item) error {
+		l.mem.audit.count++
+		return nil
+	})
 }
 
 // restart begins a new start: at Open, and when a node proves that the ledger
@@ -193,6 +197,7 @@ func (l *Ledger) renewSome(ctx context.Context, ids []placement.ID) error {
 			}
 			if rec, ok = rule.Renew(rec, l.epoch()); ok {
 				c.put(rec, rev)
+				c.by, c.why = "ledger", "a new start: it takes a new epoch"
 				c.delay[id] = l.dice.UpTo(startJitter, string(id))
 			}
 		}

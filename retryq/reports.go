@@ -24,6 +24,7 @@ func (l *Ledger) Report(ctx context.Context, r placement.Report) (placement.Repo
 	if err := l.wrongCluster(r.Cluster); err != nil {
 		return placement.ReportAnswer{}, nil, err
 	}
+	ctx = placement.ActAs(ctx, placement.RoleHostinfo+"/"+string(r.Node))
 	n, err := l.linked(r)
 	if err != nil {
 		return placement.ReportAnswer{}, nil, err

@@ -19,6 +19,7 @@ const (
 	tickEach     = time.Second
 	deadlineEach = time.Minute
 	tombEach     = time.Hour
+	logEach      = time.Second
 )
 
 // Run does what falls due until ctx ends: start timeouts, deadlines, silent
@@ -28,7 +29,7 @@ const (
 // durable. A failing store is logged and tried again.
 func (l *Ledger) Run(ctx context.Context) error {
 	all, running := errgroup.WithContext(ctx)
-	all.Go(func() error { return l.rollouts(running) })
+	all.Go(func() error { return l.rollouts(placement.ActAs(running, "rollout")) })
 	all.Go(func() error { return l.fetches(running) })
 	all.Go(func() error {
 		l.every(running, tickEach, "tick", l.tick)
@@ -36,6 +37,10 @@ func (l *Ledger) Run(ctx context.Context) error {
 	})
 	all.Go(func() error {
 		l.every(running, deadlineEach, "keep deadlines", l.keepDeadlines)
+		return nil
+	})
+	all.Go(func() error {
+		l.every(running, logEach, "forget old log", l.forgetLog)
 		return nil
 	})
 	all.Go(func() error {

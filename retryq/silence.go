@@ -28,6 +28,7 @@ func (l *Ledger) loss(ctx context.Context, id placement.ID, why string, apply lo
 		if outcome == rule.Nothing {
 			return nil, nil
 		}
+		c.why = why
 		c.setSlot(rec.Slot, slot, token(rec))
 		if outcome == rule.Gone {
 			l.buryIn(c, next, rev)
@@ -63,6 +64,7 @@ func (l *Ledger) buryIn(c *change, rec rule.Record, rev uint64) {
 // The copies of CANCELLED and stopped ones count as gone. more tells that the same silence ends more than
 // was put back now. The caller asks again as the silence grows.
 func (l *Ledger) Lose(ctx context.Context, s placement.Silence) (lost int, more bool, err error) {
+	ctx = placement.ActAs(ctx, "sweeper")
 	ids, more := l.silent(s)
 	for _, id := range ids {
 		rec, _, ok := l.find(id)

@@ -124,6 +124,7 @@ func (l *Ledger) takeInReplica(ctx context.Context, name placement.Replica, foun
 			c.put(r, 0)
 		}
 		c.putReplica(next, rev)
+		c.why = "taken in from a node's request file"
 		return c, nil
 	})
 }

@@ -25,6 +25,7 @@ func (l *Ledger) Stop(ctx context.Context, f placement.Filter, by string) ([]pla
 	if err != nil {
 		return nil, err
 	}
+	ctx = placement.ActAs(ctx, by)
 	return l.wishAll(ctx, ids, func(ctx context.Context, id placement.ID) error {
 		_, _, err := l.stop(ctx, id, by, nobodys)
 		return ignoreGone(err)
@@ -53,7 +54,7 @@ func (l *Ledger) Destroy(ctx context.Context, f placement.Filter, by string) ([]
 	if len(names) == 0 {
 		return nil, errNothingFits
 	}
-	all, ctx := errgroup.WithContext(ctx)
+	all, ctx := errgroup.WithContext(placement.ActAs(ctx, by))
 	all.SetLimit(wishesAtOnce)
 	for _, name := range names {
 		all.Go(func() error {

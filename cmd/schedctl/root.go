@@ -36,6 +36,7 @@ func newRoot(stdin io.Reader, stdout, stderr io.Writer) *cobra.Command {
   schedctl explain APP/SERVICE/N  why a replica waits
   schedctl stop APP/SERVICE/N     stop a replica until schedctl start
   schedctl trace APP/SERVICE/N    where the time went until it ran
+  schedctl history APP/SERVICE/N  all that became of it, by whom and why
   schedctl logs APP/SERVICE/N     what it wrote; exec runs a program in it
   schedctl rm APP                 end it
   schedctl rpc TARGET METHOD ...  call any method of a broadcaster or a node
@@ -66,7 +67,7 @@ exec exits as the program that it runs.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(cmd.CommandPath()+" --help", "%v", err)
 	})
-	root.AddCommand(a.submit(), a.ps(), a.status(), a.explain(), a.trace(), a.rm(), a.retry(), a.stop(), a.start(), a.logs(), a.exec(), a.rpc(), a.node(), a.image(), a.ca(), a.dev(), a.devJanitor())
+	root.AddCommand(a.submit(), a.ps(), a.status(), a.explain(), a.trace(), a.events(), a.history(), a.rm(), a.retry(), a.stop(), a.start(), a.logs(), a.exec(), a.rpc(), a.node(), a.image(), a.ca(), a.dev(), a.devJanitor())
 	wrapArgs(root)
 	return root
 }

@@ -36,6 +36,7 @@ func broadcasterGrants() grants {
 		"queue":       people,
 		"explain":     people,
 		"events":      people,
+		"history":     people,
 		"trace":       people,
 		"spans_add":   people,
 		"spans":       operator,

@@ -155,7 +155,7 @@ func (c BroadcasterConfig) run(ctx context.Context, office *dispatch, ledger *re
 	}
 	addresses := Addresses{Registry: told, Cluster: ledger.Cluster()}
 	caster, err := broadcaster.New(broadcaster.Config{Registry: addresses.Registry, Alarm: c.alarm, Logger: c.Logger, Rand: newRand(), Trace: office.tracer}, broadcaster.Deps{
-		Queue: ledger, Apps: ledger, Wishes: ledger, Records: ledger, View: collector, Images: resolver{registry}, Agents: agents,
+		Queue: ledger, Apps: ledger, Wishes: ledger, Records: ledger, Log: ledger, View: collector, Images: resolver{registry}, Agents: agents,
 	})
 	if err != nil {
 		return err
@@ -175,7 +175,7 @@ func (c BroadcasterConfig) run(ctx context.Context, office *dispatch, ledger *re
 		defer l.Close()
 		addresses.Listen = append(addresses.Listen, l.Addr())
 		g.Go(func() error {
-			cfg := office.config("broadcaster", methods)
+			cfg := office.config("broadcaster", methods, broadcaster.Actors)
 			cfg.Invoke = append(cfg.Invoke, broadcaster.TellCaller)
 			return rpc.Serve(ctx, l, cfg)
 		})
