@@ -27,18 +27,19 @@ var (
 
 // Names of the error triples this package itself sends. Append only.
 const (
-	NameInvalid     = "Invalid"        // arguments of wrong number or type
-	NameUnknown     = "NameError"      // no such method
-	NameBusy        = "Busy"           // too many calls in progress on this link
-	NameRefused     = "Refused"        // Config.Allow said no
-	NamePanic       = "Panic"          // the handler panicked
-	NameTimeout     = "TimeoutExpired" // the caller's deadline passed in the handler, or before it
-	NameCanceled    = "Canceled"       // the handler gave up
-	NameLost        = "LostRemote"     // of a worker, to the client of its queue
-	NameUnsupported = "Unsupported"    // a protocol version before 2
-	NameKeyConflict = "KeyConflict"    // an idempotency key was used with other arguments
-	NameResultGone  = "ResultGone"     // the call of this idempotency key was done; its result is not kept any more
-	NameOther       = "RemoteError"    // any other error of a handler
+	NameInvalid        = "Invalid"        // arguments of wrong number or type
+	NameUnknown        = "NameError"      // no such method
+	NameBusy           = "Busy"           // too many calls in progress on this link
+	NameRefused        = "Refused"        // Config.Allow said no
+	NamePanic          = "Panic"          // the handler panicked
+	NameTimeout        = "TimeoutExpired" // the caller's deadline passed in the handler, or before it
+	NameCanceled       = "Canceled"       // the handler gave up
+	NameLost           = "LostRemote"     // of a worker, to the client of its queue
+	NameUnsupported    = "Unsupported"    // a protocol version before 2
+	NameKeyConflict    = "KeyConflict"    // an idempotency key was used with other arguments
+	NameResultGone     = "ResultGone"     // the call of this idempotency key was done; its result is not kept any more
+	NameOutcomeUnknown = "OutcomeUnknown" // the call of this idempotency key was begun by a process that is gone
+	NameOther          = "RemoteError"    // any other error of a handler
 )
 
 // RemoteError is an error triple from the other end.

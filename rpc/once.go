@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,29 +54,32 @@ type OnceConfig struct {
 //
 // Where memory is short the oldest results go first, and their keys then answer
 // "ResultGone": a call is rather not answered than run twice. With no room for
-// another key a call with a key is refused ("Busy") and nothing is done.
+// another key a call with a key is refused ("Busy") and nothing is done. Keys
+// end with the process, unless Keep gives them a store.
 type Once struct {
 	cfg OnceConfig
 	wg  sync.WaitGroup
 
+	store   OnceStore // nil: keys end with the process
+	durable []string  // the methods whose calls it keeps
+
 	mu     sync.Mutex
 	closed bool
-	runs   map[onceID]*onceRun
+	runs   map[OnceID]*onceRun
 	kept   *list.List     // of *onceRun that have ended, the oldest first
 	drop   *list.Element  // the oldest of kept whose result is still there
 	of     map[string]int // runs of each caller
 	bytes  int
 }
 
-type onceID struct{ caller, method, key string }
-
 // onceRun is one call. What comes after done is set before done is closed, and
 // guarded by the mutex from then on.
 type onceRun struct {
-	id   onceID
-	args [sha256.Size]byte
-	size int // bytes counted
-	stop context.CancelFunc
+	id     OnceID
+	args   [sha256.Size]byte
+	size   int  // bytes counted
+	stored bool // in the store, too
+	stop   context.CancelFunc
 
 	done   chan struct{}
 	result msgpack.RawMessage
@@ -94,7 +98,7 @@ func NewOnce(cfg OnceConfig) *Once {
 	if cfg.MaxBytes <= 0 {
 		cfg.MaxBytes = 64 << 20
 	}
-	return &Once{cfg: cfg, runs: map[onceID]*onceRun{}, kept: list.New(), of: map[string]int{}}
+	return &Once{cfg: cfg, runs: map[OnceID]*onceRun{}, kept: list.New(), of: map[string]int{}}
 }
 
 // Close ends the contexts of the calls in progress and waits for them. Calls
@@ -122,7 +126,7 @@ func (o *Once) Serve(next Handler) Handler {
 		case c.Streams():
 			return nil, invalid("%s is a stream, which takes no idempotency key", c.Method)
 		}
-		r, run, err := o.find(ctx, onceID{callerOf(c.Peer), c.Method, key}, c.args)
+		r, run, err := o.find(ctx, OnceID{callerOf(c.Peer), c.Method, key}, c.args)
 		if err != nil {
 			return nil, err
 		}
@@ -156,31 +160,31 @@ func callerOf(p Peer) string {
 
 // find is the run that the key stands for. One that is to be begun has a
 // context of its own, which does not end with the caller's.
-func (o *Once) find(ctx context.Context, id onceID, args []byte) (r *onceRun, run context.Context, err error) {
+func (o *Once) find(ctx context.Context, id OnceID, args []byte) (r *onceRun, run context.Context, err error) {
 	sum := sha256.Sum256(args)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.expire(time.Now())
 	if r := o.runs[id]; r != nil {
 		if r.args != sum {
-			return nil, nil, &named{NameKeyConflict, fmt.Sprintf("%s: the idempotency key %q was used with other arguments; use a new key", id.method, id.key)}
+			return nil, nil, &named{NameKeyConflict, fmt.Sprintf("%s: the idempotency key %q was used with other arguments; use a new key", id.Method, id.Key)}
 		}
 		return r, nil, nil
 	}
-	size := len(args) + len(id.key)
+	size := len(args) + len(id.Key)
 	o.shed(size)
 	switch {
 	case o.closed:
 		return nil, nil, ErrClosed
-	case len(o.runs) >= o.cfg.MaxKeys || o.of[id.caller] >= (o.cfg.MaxKeys+1)/2:
-		return nil, nil, &named{NameBusy, fmt.Sprintf("%d idempotency keys are remembered, %d of them yours; call without one, or in %v", len(o.runs), o.of[id.caller], o.cfg.Keep)}
+	case len(o.runs) >= o.cfg.MaxKeys || o.of[id.Caller] >= (o.cfg.MaxKeys+1)/2:
+		return nil, nil, &named{NameBusy, fmt.Sprintf("%d idempotency keys are remembered, %d of them yours; call without one, or in %v", len(o.runs), o.of[id.Caller], o.cfg.Keep)}
 	case o.bytes+size > o.cfg.MaxBytes && o.bytes > 0:
 		return nil, nil, &named{NameBusy, fmt.Sprintf("calls with idempotency keys hold %d bytes", o.bytes)}
 	}
-	r = &onceRun{id: id, args: sum, size: size, done: make(chan struct{})}
+	r = &onceRun{id: id, args: sum, size: size, stored: slices.Contains(o.durable, id.Method), done: make(chan struct{})}
 	run, r.stop = context.WithCancel(context.WithoutCancel(ctx))
 	o.runs[id] = r
-	o.of[id.caller]++
+	o.of[id.Caller]++
 	o.bytes += size
 	o.wg.Add(1)
 	return r, run, nil
@@ -190,31 +194,49 @@ func (o *Once) find(ctx context.Context, id onceID, args []byte) (r *onceRun, ru
 func (o *Once) run(ctx context.Context, r *onceRun, c *Call, next Handler) {
 	defer o.wg.Done()
 	defer r.stop()
-	result, err := next(ctx, c)
-	var raw msgpack.RawMessage
-	if err == nil {
-		raw, err = pack(result)
-	}
-	forget := false
-	if err != nil {
-		forget = o.cfg.Forget != nil && o.cfg.Forget(err)
-		t := triple(err)
-		err = &named{t[0].(string), t[1].(string)}
+	raw, failed, forget := o.call(ctx, r, c, next)
+	if !forget {
+		o.end(ctx, r, raw, failed)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	defer close(r.done)
-	r.result, r.err, r.at = raw, err, time.Now()
+	r.result, r.at = raw, time.Now()
+	if failed != nil {
+		r.err = failed
+	}
 	if forget {
 		o.forget(r)
 		return
 	}
-	o.count(r, len(r.id.key)+len(raw))
+	o.keep(r)
+	o.shed(0)
+}
+
+// call makes the call; forget says that nothing was done.
+func (o *Once) call(ctx context.Context, r *onceRun, c *Call, next Handler) (raw msgpack.RawMessage, failed *named, forget bool) {
+	err := o.begin(r)
+	forget = err != nil
+	if err == nil {
+		var result any
+		if result, err = next(ctx, c); err == nil {
+			raw, err = pack(result)
+		}
+	}
+	if err == nil {
+		return raw, nil, false
+	}
+	t := triple(err)
+	return nil, &named{t[0].(string), t[1].(string)}, forget || o.cfg.Forget != nil && o.cfg.Forget(err)
+}
+
+// keep keeps what came of a run that has ended; the mutex is held.
+func (o *Once) keep(r *onceRun) {
+	o.count(r, len(r.id.Key)+len(r.result))
 	e := o.kept.PushBack(r)
 	if o.drop == nil {
 		o.drop = e
 	}
-	o.shed(0)
 }
 
 // expire forgets the keys whose time is over; the mutex is held.
@@ -237,9 +259,12 @@ func (o *Once) expire(now time.Time) {
 func (o *Once) shed(more int) {
 	for ; o.drop != nil && o.bytes+more > o.cfg.MaxBytes; o.drop = o.drop.Next() {
 		r := o.drop.Value.(*onceRun)
-		o.count(r, len(r.id.key))
+		o.count(r, len(r.id.Key))
 		if r.result != nil {
-			r.result, r.err = nil, &named{NameResultGone, fmt.Sprintf("%s was called with the idempotency key %q and has succeeded; its result is not kept any more", r.id.method, r.id.key)}
+			r.result, r.err = nil, &named{NameResultGone, fmt.Sprintf("%s was called with the idempotency key %q and has succeeded; its result is not kept any more", r.id.Method, r.id.Key)}
+			if r.stored {
+				o.store.Shed(r.id)
+			}
 		}
 	}
 }
@@ -252,10 +277,13 @@ func (o *Once) count(r *onceRun, size int) {
 
 // forget frees the key; the mutex is held.
 func (o *Once) forget(r *onceRun) {
+	if r.stored {
+		o.store.Drop(r.id)
+	}
 	delete(o.runs, r.id)
 	o.bytes -= r.size
-	if o.of[r.id.caller]--; o.of[r.id.caller] == 0 {
-		delete(o.of, r.id.caller)
+	if o.of[r.id.Caller]--; o.of[r.id.Caller] == 0 {
+		delete(o.of, r.id.Caller)
 	}
 }
 

@@ -56,7 +56,7 @@ const execDoc = " The argument is a map: container, argv (list; no shell reads i
 
 func (c *Console) execMethods() rpc.Methods {
 	exec := rpc.Unary("Run a command in a container and answer when it has ended: stdout, stderr, exit_code, timed_out, truncated, dropped."+execDoc+
-		", 0 is 60 s), max_output (bytes kept of each output, 0 is 1 MiB), key. With a key it runs once: the same call again, within 10 min of its end, waits for and gets the same answer, and it goes on when its caller is gone. Without one it is killed when its caller goes away.", "command", c.exec)
+		", 0 is 60 s), max_output (bytes kept of each output, 0 is 1 MiB), key. With a key it runs once: the same call again, within 10 min of its end, waits for and gets the same answer, also when the agent was restarted (OutcomeUnknown if that was before its end), and it goes on when its caller is gone. Without one it is killed when its caller goes away.", "command", c.exec)
 	exec.Key = "key"
 	return rpc.Methods{
 		"exec": exec,

@@ -36,6 +36,7 @@ var house = map[string]room{
 	"internal/images":    {1, "fences registries in", []string{"internal/placement"}},
 	"internal/appfile":   {1, "fences Compose in", []string{"internal/placement"}},
 	"internal/pki":       {1, "fences certificates in: the authority, who is who", []string{"internal/placement"}},
+	"internal/journal":   {1, "idempotency keys in files, which outlive the process", []string{"rpc"}},
 	"internal/trace":     {1, "fences OpenTelemetry in: where the time goes", []string{"rpc"}},
 	"retryq":             {2, "remembers: ledger, due, bind", []string{"internal/dice", "internal/placement", "internal/trace", "retryq/rule"}},
 	"retryq/rule":        {2, "the transitions of the ledger, pure", []string{"internal/placement"}},

@@ -104,9 +104,10 @@ func TestNodeSocket(t *testing.T) {
 	if err := s.call("container_stop", nil, web); refusedBy(err) != placement.KindUnavailable {
 		t.Errorf("stop without a broadcaster: %v", err)
 	}
-	n.Agent.Kill()
+	knows := s.execAndKill(n)
 	n.Agent.Start()
 	s = onNode(t, n)
+	knows(s)
 	cluster.Eventually(t, 20*time.Second, "the new agent knows the port that the one before added", func() error {
 		var ports []placement.Published
 		s.must("port_list", &ports)

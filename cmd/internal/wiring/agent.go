@@ -18,6 +18,7 @@ import (
 	"longshore/internal/dockerd"
 	"longshore/internal/hostnet"
 	"longshore/internal/images"
+	"longshore/internal/journal"
 	"longshore/internal/placement"
 	"longshore/rpc"
 )
@@ -87,6 +88,13 @@ func (c *NodeConfig) runAgent(ctx context.Context, cfg agent.Config, deps agent.
 		return err
 	}
 	defer func() { err = errors.Join(err, office.Close(ctx)) }()
+	keys, err := journal.Open(filepath.Join(c.StateDir, "once"), c.Logger)
+	if err != nil {
+		return err
+	}
+	if err := office.once.Keep(keys, "exec"); err != nil {
+		return err
+	}
 	link := office.config(string(c.Node), nil, console.Relayed(nodeGrants().allow))
 	link.Rand = newRand()
 	remote := agent.NewRemote(transport, c.Broadcaster, link)
