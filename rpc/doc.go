@@ -12,11 +12,11 @@
 //	CallEach              one call to many links              calleach
 //	deadlines             how long a caller waits             deadline
 //	Once                  a call runs once for its key        once
-//	Link                  Call and Stream; serves Methods     link client server
+//	Link                  Call and Stream; serves Methods     link client stream server
 //	channels              one per call: credits, heartbeats   wheel
 //	events                header, name, args in msgpack       event codec decode scan
 //	Conn                  messages of a few frames            transport
-//	ZMQ | Memory          ZMTP over TCP, TLS, unix | process  zmq* guard | memory
+//	ZMQ | Memory          ZMTP over TCP, TLS, unix | process  zmq* guard socket | memory
 //
 // # Frames and events
 //

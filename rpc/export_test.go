@@ -26,7 +26,7 @@ func Opening(b []byte) (id []byte, opens bool, err error) {
 // the frames and bytes of its messages until there is an error.
 func Hear(conn net.Conn) (frames, size int) {
 	t := ZMQ(ZMQOptions{}).(*zmqTransport)
-	c, err := t.open(context.Background(), conn, zmq4.Router, "", Peer{UID: -1}, nil)
+	c, err := t.open(context.Background(), conn, nil, zmq4.Router, "", Peer{UID: -1}, nil)
 	if err != nil {
 		return 0, 0
 	}

@@ -18,10 +18,10 @@ type Link struct {
 	conn   Conn
 	base   string // the second part of every id of ours
 	seq    atomic.Uint32
-	cancel context.CancelCauseFunc // ends the context of every handler
-	done   chan struct{}           // closed when the link is down
-	wake   chan struct{}           // for the heartbeats: the wheel is not empty any more
-	wg     sync.WaitGroup          // reader, heartbeats, handlers
+	cancel context.CancelCauseFunc     // ends the context of every handler
+	done   chan struct{}               // closed when the link is down
+	wg     sync.WaitGroup              // reader, heartbeats, handlers
+	now    func(frames [][]byte) error // sends at once, if the connection can; or else as ever
 
 	mu       sync.Mutex
 	err      error                // why it ended
@@ -30,20 +30,22 @@ type Link struct {
 	handlers int
 	pending  int // bytes of the events that handlers hold
 	wheel    wheel
+	timer    *time.Timer // turns it; nil before the first channel
 }
 
-// newLink starts to read conn; the context given to handlers is a child of
-// ctx and is returned. It ends with the link, not the other way round.
+// newLink makes a link that read must serve; the context for it and for the
+// handlers is a child of ctx. It ends with the link, not the other way round.
 func newLink(ctx context.Context, s *service, conn Conn) (*Link, context.Context) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	l := &Link{
 		svc: s, conn: conn, cancel: cancel, base: randomBase(),
-		done: make(chan struct{}), wake: make(chan struct{}, 1),
+		done: make(chan struct{}), now: conn.Send,
 		calls: map[string]*outgoing{}, served: map[string]*incoming{},
 	}
-	l.wg.Add(2)
-	go l.read(ctx)
-	go l.beat()
+	if c, ok := conn.(interface{ SendNow(frames [][]byte) error }); ok {
+		l.now = c.SendNow
+	}
+	l.wg.Add(1)
 	return l, ctx
 }
 
@@ -107,13 +109,17 @@ func (l *Link) fail(err error) {
 	clear(l.calls)
 	clear(l.served)
 	l.wheel = wheel{armed: true} // nothing to beat for, ever
+	if l.timer != nil && l.timer.Stop() {
+		l.wg.Done()
+	}
 	close(l.done)
 	l.mu.Unlock()
 	l.cancel(err)
 	_ = l.conn.Close() // it has ended; how does not matter any more
 }
 
-// read hands every message to its channel until the connection ends.
+// read hands every message to its channel until the connection ends. It is to
+// be called once.
 func (l *Link) read(ctx context.Context) {
 	defer l.wg.Done()
 	for {
@@ -166,45 +172,47 @@ func (l *Link) route(e event) {
 	}
 }
 
-// beat sends the heartbeats of all channels and ends those that missed two.
+// beat sends the heartbeats of all channels that are due, and ends those that
+// missed two. The timer runs it.
 func (l *Link) beat() {
-	defer l.wg.Done()
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for {
-		select {
-		case <-l.done:
-			return
-		case <-l.wake:
-		case <-timer.C:
-		}
-		now := time.Now()
-		l.mu.Lock()
-		beat, lost, next := l.wheel.turn(now, l.svc.Heartbeat)
-		for _, p := range lost {
-			p.owner.lose(fmt.Errorf("%w: no heartbeat for %v", ErrLostRemote, now.Sub(p.seen)))
-		}
+	now := time.Now()
+	l.mu.Lock()
+	if l.err != nil {
 		l.mu.Unlock()
-		for _, p := range beat {
-			envelope, id := p.owner.address()
-			if err := l.emit(envelope, id, eventBeat, 0); err != nil {
-				break // the link is going down
-			}
-		}
-		if !next.IsZero() {
-			timer.Reset(next.Sub(now))
+		l.wg.Done()
+		return
+	}
+	beat, lost, next := l.wheel.turn(now, l.svc.Heartbeat)
+	for _, p := range lost {
+		p.owner.lose(fmt.Errorf("%w: no heartbeat for %v", ErrLostRemote, now.Sub(p.seen)))
+	}
+	l.mu.Unlock()
+	for _, p := range beat {
+		envelope, id := p.owner.address()
+		if err := l.emit(envelope, id, eventBeat, 0); err != nil {
+			break // the link is going down
 		}
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if next.IsZero() || l.err != nil {
+		l.wg.Done()
+		return
+	}
+	l.timer.Reset(next.Sub(now))
 }
 
 // enrol starts the heartbeats of a channel. The mutex is held.
 func (l *Link) enrol(p *pulse, owner channel, now time.Time) {
 	p.owner = owner
-	if l.wheel.add(p, now.Add(l.svc.Heartbeat)) {
-		select {
-		case l.wake <- struct{}{}:
-		default:
-		}
+	if !l.wheel.add(p, now.Add(l.svc.Heartbeat)) {
+		return
+	}
+	l.wg.Add(1)
+	if l.timer == nil {
+		l.timer = time.AfterFunc(l.svc.Heartbeat, l.beat)
+	} else {
+		l.timer.Reset(l.svc.Heartbeat)
 	}
 }
 
@@ -221,13 +229,13 @@ func (l *Link) emit(envelope [][]byte, responseTo []byte, name string, args ...a
 	if err := e.seal(); err != nil {
 		return err
 	}
-	return l.transmit(envelope, e)
+	return l.transmit(envelope, e, l.conn.Send)
 }
 
 // transmit sends the sealed event in e.
-func (l *Link) transmit(envelope [][]byte, e *encoder) error {
+func (l *Link) transmit(envelope [][]byte, e *encoder, send func([][]byte) error) error {
 	e.frames = append(append(e.frames[:0], envelope...), e.buf.Bytes())
-	err := l.conn.Send(e.frames)
+	err := send(e.frames)
 	clear(e.frames)
 	switch {
 	case err == nil || errors.Is(err, ErrTooLarge):

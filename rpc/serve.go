@@ -24,16 +24,14 @@ func Serve(ctx context.Context, l Listener, cfg Config) error {
 // attend serves one accepted link until it or ctx ends.
 func (s *service) attend(ctx context.Context, conn Conn) {
 	l, live := newLink(ctx, s, conn)
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() }) // always nil
+	defer stop()
 	var wg sync.WaitGroup
 	if s.OnLink != nil {
 		wg.Go(func() { s.OnLink(live, l) })
 	}
-	select {
-	case <-l.Done():
-		s.Logger.Debug("link ended", "peer", l.Peer().Name, "addr", l.Peer().Addr, "err", l.Err())
-	case <-ctx.Done():
-	}
-	_ = l.Close() // always nil
+	l.read(live)
+	s.Logger.Debug("link ended", "peer", l.Peer().Name, "addr", l.Peer().Addr, "err", l.Err())
 	l.Wait()
 	wg.Wait()
 }
@@ -49,7 +47,8 @@ func Dial(ctx context.Context, t Transport, addr string, cfg Config) (*Link, err
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
 	}
-	l, _ := newLink(context.WithoutCancel(ctx), s, conn)
+	l, live := newLink(context.WithoutCancel(ctx), s, conn)
+	go l.read(live)
 	return l, nil
 }
 
@@ -106,6 +105,7 @@ func (s *service) once(ctx context.Context, t Transport, addr string, up func(ct
 	}
 	began := time.Now()
 	l, live := newLink(ctx, s, conn)
+	go l.read(live)
 	defer l.Wait()
 	defer func() { _ = l.Close() }() // always nil
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })

@@ -157,10 +157,15 @@ func (in *incoming) final(ctx context.Context, name string, list bool, values ..
 	if err := in.spend(ctx); err != nil {
 		return err
 	}
-	if !in.leave() {
+	open, last := in.leave()
+	if !open {
 		return ErrClosed
 	}
-	return in.link.transmit(in.envelope, e)
+	send := in.link.conn.Send
+	if last {
+		send = in.link.now
+	}
+	return in.link.transmit(in.envelope, e, send)
 }
 
 // send sends an item when the peer has room for it.
@@ -173,7 +178,7 @@ func (in *incoming) send(ctx context.Context, item any) error {
 	if err := in.spend(ctx); err != nil {
 		return err
 	}
-	return in.link.transmit(in.envelope, e)
+	return in.link.transmit(in.envelope, e, in.link.conn.Send)
 }
 
 // encode makes the event before any credit is spent, so that one that cannot
@@ -237,9 +242,9 @@ func (in *incoming) refuse(err error) {
 // address is where heartbeats of this channel go.
 func (in *incoming) address() ([][]byte, []byte) { return in.envelope, in.id }
 
-// leave closes the channel and counts the call out; false means that the
-// channel was closed already.
-func (in *incoming) leave() bool {
+// leave closes the channel and counts the call out. Open is false when the
+// channel was closed already; last says that no other call is in progress.
+func (in *incoming) leave() (open, last bool) {
 	l := in.link
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -249,12 +254,12 @@ func (in *incoming) leave() bool {
 		l.pending -= in.size
 	}
 	if in.gone || l.err != nil {
-		return false
+		return false, false
 	}
 	in.gone = true
 	delete(l.served, string(in.id))
 	l.wheel.remove(&in.pulse)
-	return true
+	return true, l.handlers == 0
 }
 
 // lose ends the channel because the peer has; the mutex is held.

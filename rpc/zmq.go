@@ -168,10 +168,10 @@ func (t *zmqTransport) Dial(ctx context.Context, addr, identity string) (Conn, e
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
-	conn, err := t.secure(raw, at, tls.Client)
+	conn, sock, err := t.secure(raw, at, tls.Client)
 	var c *zmqConn
 	if err == nil {
-		c, err = t.open(ctx, conn, t.kind(DEALER), identity, Peer{Addr: addr, UID: peerUID(raw)}, nil)
+		c, err = t.open(ctx, conn, sock, t.kind(DEALER), identity, Peer{Addr: addr, UID: peerUID(raw)}, nil)
 	}
 	if !stop() && err == nil {
 		_ = c.Close() // the socket is gone already
@@ -185,25 +185,26 @@ func (t *zmqTransport) Dial(ctx context.Context, addr, identity string) (Conn, e
 }
 
 // secure puts TLS on conn where its endpoint wants it; kind is its end.
-func (t *zmqTransport) secure(conn net.Conn, at endpoint, kind func(net.Conn, *tls.Config) *tls.Conn) (net.Conn, error) {
-	if !at.secure {
-		return conn, nil
+func (t *zmqTransport) secure(raw net.Conn, at endpoint, kind func(net.Conn, *tls.Config) *tls.Conn) (net.Conn, *socket, error) {
+	sock, err := newSocket(raw)
+	if err != nil || !at.secure {
+		return sock, sock, err
 	}
 	conf, err := t.opts.TLS()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	conf = conf.Clone()
 	conf.DynamicRecordSizingDisabled = true // the flusher hands over batches
 	if conf.ServerName == "" {
 		conf.ServerName = at.host
 	}
-	return kind(conn, conf), nil
+	return kind(sock, conf), sock, nil
 }
 
 // open shakes hands on conn, within the time for that. A peer that makes zmq4
 // panic fails like any other.
-func (t *zmqTransport) open(ctx context.Context, conn net.Conn, kind zmq4.SocketType, identity string, peer Peer, at *place) (c *zmqConn, err error) {
+func (t *zmqTransport) open(ctx context.Context, conn net.Conn, sock *socket, kind zmq4.SocketType, identity string, peer Peer, at *place) (c *zmqConn, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			c, err = nil, fmt.Errorf("malformed handshake: %v", r)
@@ -228,7 +229,7 @@ func (t *zmqTransport) open(ctx context.Context, conn net.Conn, kind zmq4.Socket
 	if err := t.identify(conn, &peer, z.Peer.Meta["Identity"], at == nil); err != nil {
 		return nil, err
 	}
-	return newZMQConn(g, peer, at), nil
+	return newZMQConn(g, sock, peer, at), nil
 }
 
 // tuneSocket makes the kernel give up on a peer whose machine has vanished.

@@ -168,10 +168,10 @@ func (l *zmqListener) greet(ctx context.Context, raw net.Conn) {
 
 // shake shakes hands with one peer and hands it to Accept.
 func (l *zmqListener) shake(ctx context.Context, raw net.Conn, peer Peer, at *place) {
-	conn, err := l.secure(raw, l.at, tls.Server)
+	conn, sock, err := l.secure(raw, l.at, tls.Server)
 	var c *zmqConn
 	if err == nil {
-		c, err = l.open(ctx, conn, l.kind(ROUTER), "", peer, at)
+		c, err = l.open(ctx, conn, sock, l.kind(ROUTER), "", peer, at)
 	}
 	if err != nil {
 		at.free()
