@@ -75,6 +75,23 @@ e2e: setup-test build ## the short end-to-end runs: whole clusters of real proce
 faults: setup-test build ## the short fault run (FAULTS=n: so many faults)
 	@$(GO) test -count=1 -timeout 25m -v ./test/faults/...
 
+.PHONY: sim
+sim: ## simulate one cluster and what goes wrong in it (SEED=7 NODES=500; same seed, same run)
+	@GOGC=400 $(GO) test -count=1 -timeout 0 -v -run '^TestOneSeed$$' ./test/sim -args -seed=$(or $(SEED),0) -nodes=$(or $(NODES),25) -minutes=$(or $(MINUTES),22)
+
+.PHONY: sim-seeds
+sim-seeds: ## simulate fresh seeds (SEEDS=200 NODES=25 MINUTES=4)
+	@$(GO) test -count=1 -timeout 0 -v -run '^TestSeeds$$' ./test/sim -args -seeds=$(or $(SEEDS),200) -nodes=$(or $(NODES),25) -minutes=$(or $(MINUTES),4)
+
+.PHONY: sim-long
+sim-long: ## simulate fresh seeds of 50 nodes until Ctrl-C
+	@$(MAKE) -s sim-seeds SEEDS=-1 NODES=$(or $(NODES),50) MINUTES=$(or $(MINUTES),22)
+
+.PHONY: sim-same
+sim-same: ## one seed eight times, with 1, 2 and 4 CPUs and the race detector: equal traces
+	@$(GO) test -race -c -o $(BIN)/sim-race ./test/sim
+	@$(GO) test -count=1 -timeout 0 -v -run '^TestSameTrace$$' ./test/sim -args -race-binary=$(CURDIR)/$(BIN)/sim-race -seed=$(or $(SEED),0) -nodes=$(or $(NODES),25) -minutes=$(or $(MINUTES),22)
+
 .PHONY: bench
 bench: setup-test build ## speed, as ratios against a baseline of the same run
 	@$(GO) test -run '^$$' -bench 'RequestReply|FanOut' -benchtime 1x -count=1 -timeout 30m ./rpc

@@ -17,6 +17,10 @@ func (a *Agent) resume(ctx context.Context, t *task) {
 	defer a.finish(t)
 	ctx, stop := a.during(ctx, t)
 	defer stop()
+	// Of many that ended together each asks at a moment of its own.
+	if !wait(ctx, a.dice.UpTo(time.Millisecond, "ask "+string(t.id))) {
+		return
+	}
 	for failures := 0; ; {
 		again, err := a.resumeOnce(ctx, t)
 		switch {

@@ -78,6 +78,9 @@ type pen chan struct{}
 func newPen() pen { return make(pen, 1) }
 
 func (p pen) take(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return ctx.Err() // select would choose by chance
+	}
 	select {
 	case p <- struct{}{}:
 		return nil

@@ -77,6 +77,11 @@ func closed(ctx context.Context, c <-chan struct{}) bool {
 	select {
 	case <-c:
 		return true
+	default: // if both are over, that counts which is waited for
+	}
+	select {
+	case <-c:
+		return true
 	case <-ctx.Done():
 		return false
 	}

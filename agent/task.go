@@ -127,6 +127,9 @@ func (s *slots) take(ctx context.Context, owner string) (back func(), err error)
 		s.of[owner] = c
 	}
 	s.mu.Unlock()
+	if ctx.Err() != nil {
+		return nil, ctx.Err() // select would choose by chance
+	}
 	select {
 	case c <- struct{}{}:
 		return func() { <-c }, nil

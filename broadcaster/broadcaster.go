@@ -98,6 +98,7 @@ type Deps struct {
 const (
 	defaultChains = 256
 	maxStops      = 256                    // stop orders on their way
+	spread        = 100 * time.Microsecond // of what falls due together
 	viewTime      = 50 * time.Millisecond  // how long a view of the nodes is used
 	viewRetry     = 500 * time.Millisecond // after one that could not be had
 	stopTime      = 2 * time.Second
@@ -195,6 +196,10 @@ func (b *Broadcaster) traced(ctx context.Context, try placement.Try) placement.O
 
 // offerOne is the chain of one try.
 func (b *Broadcaster) offerOne(ctx context.Context, try placement.Try) placement.Outcome {
+	rng := b.rng(try)
+	// What fell due together is offered each at a moment of its own, and after
+	// all that made it due is through, so that a simulated run repeats itself.
+	pause(ctx, time.Duration(rng.Int64N(int64(spread))))
 	all, err := b.view(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -212,7 +217,7 @@ func (b *Broadcaster) offerOne(ctx context.Context, try placement.Try) placement
 		Mark: try.Mark, Cluster: b.deps.Records.Cluster(), ID: try.ID, Epoch: try.Epoch,
 		Request: try.Request, Valid: offerValid, Lockless: try.Lockless || b.locksGone(),
 	}
-	c := newChain(b.deps.Agents, offer, nodes, b.rng(try))
+	c := newChain(b.deps.Agents, offer, nodes, rng)
 	c.bar(try.Barred)
 	out := c.run(ctx)
 	if c.noLocks {

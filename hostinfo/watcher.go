@@ -153,6 +153,7 @@ func (w *Watcher) relist(ctx context.Context) error {
 	const settle = 100 * time.Millisecond // for the agent to write its op
 	next := time.Now().Add(w.dice.UpTo(w.cfg.Report, "list"))
 	earliest := time.Now()
+	var settled time.Time // a listing not before then was asked for
 	failing := false
 	for {
 		timer := time.NewTimer(time.Until(next))
@@ -166,11 +167,16 @@ func (w *Watcher) relist(ctx context.Context) error {
 			continue
 		case <-w.soon:
 			timer.Stop()
-			next = first(next, last(time.Now().Add(settle), earliest))
+			settled = time.Now().Add(settle)
+			next = first(next, last(settled, earliest))
 			continue
 		case <-timer.C:
 		}
 		began := time.Now()
+		if taken(w.soon) {
+			settled = began.Add(settle)
+		}
+		taken(w.now) // this listing is what it asks for
 		next = began.Add(jitter(w.cfg.Report, w.dice.Unit("list")))
 		err := w.list(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -182,6 +188,19 @@ func (w *Watcher) relist(ctx context.Context) error {
 		failing = err != nil
 		took := time.Since(began)
 		earliest = time.Now().Add(min(max(10*took, 100*time.Millisecond), w.cfg.Report))
+		if settled.After(began) {
+			next = first(next, last(settled, earliest))
+		}
+	}
+}
+
+// taken takes the token of a channel of one, if it is there.
+func taken(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 

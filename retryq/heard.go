@@ -87,7 +87,8 @@ func (h *heardReport) apply(ctx context.Context) error {
 	}
 	if h.full && h.trust.At != nil && !h.held {
 		for _, id := range h.absent(shown) {
-			all.Go(func() error { return h.lose(ctx, id) })
+			spare := h.l.epoch()
+			all.Go(func() error { return h.lose(ctx, id, spare) })
 		}
 	}
 	return all.Wait()
@@ -205,8 +206,8 @@ func (h *heardReport) absent(shown map[shownCopy]bool) []placement.ID {
 }
 
 // lose applies an absence.
-func (h *heardReport) lose(ctx context.Context, id placement.ID) error {
-	return h.l.loss(ctx, id, "its container is gone from "+string(h.node), func(rec rule.Record, slot rule.Slot, next placement.Epoch) (rule.Record, rule.Slot, rule.Outcome) {
+func (h *heardReport) lose(ctx context.Context, id placement.ID, spare placement.Epoch) error {
+	return h.l.lossAs(ctx, id, spare, "its container is gone from "+string(h.node), func(rec rule.Record, slot rule.Slot, next placement.Epoch) (rule.Record, rule.Slot, rule.Outcome) {
 		return rule.Absent(rec, slot, h.node, *h.trust.At, next)
 	})
 }

@@ -134,6 +134,18 @@ func (l *Ledger) epoch() placement.Epoch {
 	return l.epochLocked()
 }
 
+// epochAbove is the spare epoch if the record may take it, else a new one.
+// Of many transactions that run together each is given a spare one before, so
+// that they are numbered in their order and not in that of the scheduler.
+func (l *Ledger) epochAbove(rec rule.Record, spare placement.Epoch) placement.Epoch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if spare > rec.Epoch && spare.Start() == l.mem.meta.Start() {
+		return spare
+	}
+	return l.epochLocked()
+}
+
 func (l *Ledger) epochLocked() placement.Epoch {
 	l.counter++
 	return l.mem.meta.Start().Epoch(l.counter)

@@ -28,7 +28,7 @@ func (l *Ledger) Wish(ctx context.Context, w placement.Wish) (placement.Wished, 
 	case placement.WishStop:
 		rec, changed, err = l.stop(ctx, id, w.By, may)
 	case placement.WishStart:
-		if rec, changed, err = l.start(ctx, id, rule.Start, may); err == nil {
+		if rec, changed, err = l.start(ctx, id, "", rule.Start, may); err == nil {
 			l.hurry(id)
 		}
 	case placement.WishDestroy:

@@ -169,11 +169,11 @@ const epochsAtOnce = 100
 // renewEpochs gives everything that waits an epoch of the present start.
 func (l *Ledger) renewEpochs(ctx context.Context) error {
 	l.mu.Lock()
-	var stale []placement.ID
+	var stale []renewal
 	for _, id := range sortedKeys(l.mem.places) {
 		e := l.mem.places[id]
 		if e.rec.State == placement.Pending && e.rec.Epoch.Start() != l.mem.meta.Start() {
-			stale = append(stale, id)
+			stale = append(stale, renewal{id, l.epochLocked()})
 		}
 	}
 	l.mu.Unlock()
@@ -187,18 +187,24 @@ func (l *Ledger) renewEpochs(ctx context.Context) error {
 	return all.Wait()
 }
 
-func (l *Ledger) renewSome(ctx context.Context, ids []placement.ID) error {
+// renewal is a placement that waits, and an epoch for it.
+type renewal struct {
+	id    placement.ID
+	spare placement.Epoch
+}
+
+func (l *Ledger) renewSome(ctx context.Context, some []renewal) error {
 	return l.change(ctx, func() (*change, error) {
 		c := l.newChange()
-		for _, id := range ids {
-			rec, rev, ok := l.find(id)
+		for _, r := range some {
+			rec, rev, ok := l.find(r.id)
 			if !ok || rec.Epoch.Start() == l.Mark().Start {
 				continue
 			}
-			if rec, ok = rule.Renew(rec, l.epoch()); ok {
+			if rec, ok = rule.Renew(rec, l.epochAbove(rec, r.spare)); ok {
 				c.put(rec, rev)
 				c.by, c.why = "ledger", "a new start: it takes a new epoch"
-				c.delay[id] = l.dice.UpTo(startJitter, string(id))
+				c.delay[r.id] = l.dice.UpTo(startJitter, string(r.id))
 			}
 		}
 		if len(c.records) == 0 {

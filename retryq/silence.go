@@ -14,6 +14,11 @@ type lossRule func(rec rule.Record, slot rule.Slot, next placement.Epoch) (rule.
 // loss applies a rule that may take a copy away from its node: what it held
 // waits again, due now, or is buried.
 func (l *Ledger) loss(ctx context.Context, id placement.ID, why string, apply lossRule) error {
+	return l.lossAs(ctx, id, "", why, apply)
+}
+
+// lossAs is loss with an epoch drawn before; see [Ledger.epochAbove].
+func (l *Ledger) lossAs(ctx context.Context, id placement.ID, spare placement.Epoch, why string, apply lossRule) error {
 	return l.change(ctx, func() (*change, error) {
 		c := l.newChange()
 		rec, rev, ok := l.find(id)
@@ -24,7 +29,7 @@ func (l *Ledger) loss(ctx context.Context, id placement.ID, why string, apply lo
 		if err != nil {
 			return nil, err
 		}
-		next, slot, outcome := apply(rec, slot, l.epoch())
+		next, slot, outcome := apply(rec, slot, l.epochAbove(rec, spare))
 		if outcome == rule.Nothing {
 			return nil, nil
 		}

@@ -28,6 +28,9 @@ func (l *Ledger) takeIn(ctx context.Context) error {
 	all, limited := errgroup.WithContext(ctx)
 	all.SetLimit(takeInsTogether)
 	for _, name := range sortedKeys(found) {
+		for i := range found[name] {
+			found[name][i].Next = l.epoch() // here, so that their order is not the scheduler's
+		}
 		all.Go(func() error { return l.takeInReplica(limited, name, found[name]) })
 	}
 	if err := all.Wait(); err != nil {
@@ -149,7 +152,9 @@ func (l *Ledger) unknownOf(name placement.Replica, found []rule.Found) (replica 
 	}
 	for _, f := range found {
 		if l.mem.places[f.ID] == nil {
-			f.Next = l.epochLocked()
+			if f.Next.Start() != l.mem.meta.Start() {
+				f.Next = l.epochLocked()
+			}
 			fresh = append(fresh, f)
 		}
 	}

@@ -139,8 +139,9 @@ func (l *Ledger) stop(ctx context.Context, id placement.ID, by string, may mayWi
 // startRule is [rule.Start] or [rule.Retry].
 type startRule func(r rule.Record, next placement.Epoch) (rule.Record, bool)
 
-// start carries out one start. It returns the record after it.
-func (l *Ledger) start(ctx context.Context, id placement.ID, apply startRule, may mayWish) (rec rule.Record, changed bool, err error) {
+// start carries out one start, with an epoch drawn before or "" (see
+// [Ledger.epochAbove]). It returns the record after it.
+func (l *Ledger) start(ctx context.Context, id placement.ID, spare placement.Epoch, apply startRule, may mayWish) (rec rule.Record, changed bool, err error) {
 	err = l.change(ctx, func() (*change, error) {
 		changed = false
 		c := l.newChange()
@@ -151,7 +152,7 @@ func (l *Ledger) start(ctx context.Context, id placement.ID, apply startRule, ma
 		if err := may(old); err != nil {
 			return nil, err
 		}
-		if rec, changed = apply(old, l.epoch()); !changed {
+		if rec, changed = apply(old, l.epochAbove(old, spare)); !changed {
 			return nil, nil
 		}
 		c.put(rec, rev)
@@ -180,8 +181,9 @@ func (l *Ledger) bringBack(ctx context.Context, f placement.Filter, apply startR
 	all, ctx := errgroup.WithContext(ctx)
 	all.SetLimit(wishesAtOnce)
 	for i, id := range ids {
+		spare := l.epoch()
 		all.Go(func() error {
-			rec, _, err := l.start(ctx, id, apply, nobodys)
+			rec, _, err := l.start(ctx, id, spare, apply, nobodys)
 			if back[i] = err == nil && (rec.State == placement.Pending || rec.Again); back[i] {
 				l.hurry(id)
 			}

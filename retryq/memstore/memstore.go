@@ -7,6 +7,7 @@ package memstore
 import (
 	"bytes"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -117,4 +118,11 @@ func (s *Store) Close() error {
 	defer s.mu.Unlock()
 	s.closed = true
 	return nil
+}
+
+// Clone is a store with the same content and revision: a copy of the file.
+func (s *Store) Clone() *Store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &Store{items: maps.Clone(s.items), rev: s.rev}
 }
