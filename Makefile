@@ -72,8 +72,12 @@ e2e: setup-test build ## the short end-to-end runs: whole clusters of real proce
 	@$(GO) test -count=1 -timeout 15m -v ./test/e2e/...
 
 .PHONY: faults
-faults: setup-test build ## the short fault run (FAULTS=n: so many faults)
-	@$(GO) test -count=1 -timeout 25m -v ./test/faults/...
+faults: setup-test build ## every kind of fault on real clusters, into docs/reliability.md (ROWS=redis,pull: these)
+	@TABLE=$(CURDIR)/docs/reliability.md $(GO) test -count=1 -timeout 120m -parallel 3 -v ./test/faults/...
+
+.PHONY: faults-short
+faults-short: setup-test build ## random kills, and three kinds of faults once (FAULTS=n: so many kills)
+	@ROWS=$(or $(ROWS),short) TIMES=1 $(GO) test -count=1 -timeout 25m -parallel 3 -v ./test/faults/...
 
 .PHONY: sim
 sim: ## simulate one cluster and what goes wrong in it (SEED=7 NODES=500; same seed, same run)

@@ -189,8 +189,10 @@ func (k *Checker) say(kind, format string, args ...any) {
 // anyCut tells whether one of the copies cannot be stopped now. (A copy that
 // was seen is one whose daemon answers.)
 func (k *Checker) anyCut(copies []Sighting) bool {
-	return slices.ContainsFunc(copies, func(s Sighting) bool { return k.cut[s.Node] })
+	return slices.ContainsFunc(copies, k.isCut)
 }
+
+func (k *Checker) isCut(s Sighting) bool { return k.cut[s.Node] }
 
 // sameEpoch: never two running in one epoch, not for a moment.
 func (k *Checker) sameEpoch(running []Sighting) {

@@ -31,6 +31,12 @@ func newProcess(t testing.TB, dir, name, path string, args ...string) *Process {
 	return &Process{Name: name, t: t, path: path, args: args, log: filepath.Join(dir, name+".log")}
 }
 
+// Another is a second process of the same program, with more arguments. The
+// test ends it.
+func (p *Process) Another(name string, more ...string) *Process {
+	return newProcess(p.t, filepath.Dir(p.log), p.Name+"-"+name, p.path, append(slices.Clone(p.args), more...)...)
+}
+
 // Start starts the program. It must not be running.
 func (p *Process) Start() { p.t.Helper(); p.StartWith() }
 

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
@@ -171,71 +170,18 @@ func commands() map[int][]string {
 	return all
 }
 
-// Daemons are the PIDs of the node's dockerds and containerds (not of the shims,
-// which hold the containers).
-func (n *Node) Daemons(program string) []int {
-	var pids []int
-	for pid, argv := range commands() {
-		if filepath.Base(argv[0]) == program && strings.Contains(strings.Join(argv, " "), n.RunDir+"/") {
-			pids = append(pids, pid)
-		}
-	}
-	slices.Sort(pids)
-	return pids
-}
-
-// KillDaemons kills the node's dockerds with SIGKILL.
-func (n *Node) KillDaemons() {
-	for _, pid := range n.Daemons("dockerd") {
-		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
-	}
-}
-
-// KillWhole kills the node as a power cut of its management would: agentd,
-// hostinfod, every dockerd and containerd, and its address is gone. What ran in
-// its containers goes on, unseen.
-func (n *Node) KillWhole() {
-	n.c.t.Helper()
-	n.Agent.Kill()
-	n.Hostinfo.Kill()
-	n.KillDaemons()
-	for _, pid := range n.Daemons("containerd") {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-	}
-	if err := n.c.bridge.RemoveNodeAddress(n.c.t.Context(), placement.NodeID(n.Name)); err != nil {
-		n.c.t.Fatal(err)
-	}
-}
-
-// Revive starts a node that was killed whole.
-func (n *Node) Revive() {
-	n.c.t.Helper()
-	if _, err := n.c.bridge.AddNodeAddress(n.c.t.Context(), placement.NodeID(n.Name)); err != nil {
-		n.c.t.Fatal(err)
-	}
-	n.Agent.Start()
-	n.Hostinfo.Start()
-}
-
-// KillDaemon kills one of the node's dockerds with SIGKILL, pick modulo how
-// many there are, and returns its PID; 0 if none runs.
-func (n *Node) KillDaemon(pick int) int {
-	pids := n.Daemons("dockerd")
-	if len(pids) == 0 {
-		return 0
-	}
-	pid := pids[pick%len(pids)]
-	if syscall.Kill(pid, syscall.SIGKILL) != nil {
-		return 0
-	}
-	return pid
-}
-
 // FlushRedis makes Redis forget every lock.
 func (c *Cluster) FlushRedis() error {
-	out, err := exec.Command("redis-cli", "-s", filepath.Join(c.Dir, "redis.sock"), "flushall").CombinedOutput()
-	if err != nil || !strings.HasPrefix(string(out), "OK") {
-		return fmt.Errorf("redis-cli flushall: %w: %s", err, out)
+	_, err := c.RedisCLI("flushall")
+	return err
+}
+
+// RedisCLI runs redis-cli; an answer that is an error is one.
+func (c *Cluster) RedisCLI(args ...string) (string, error) {
+	args = append([]string{"-e", "-s", filepath.Join(c.Dir, "redis.sock")}, args...)
+	out, err := exec.Command("redis-cli", args...).CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("redis-cli %v: %w: %s", args, err, out)
 	}
-	return nil
+	return string(out), nil
 }

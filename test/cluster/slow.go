@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -30,6 +31,9 @@ const slowFrom = 64 << 10
 // redirects the registry's port to it.
 type SlowRegistry struct {
 	on      atomic.Bool
+	cut     atomic.Bool
+	fail    atomic.Bool
+	failed  atomic.Int64
 	flowing atomic.Int64
 	sent    atomic.Int64
 }
@@ -90,8 +94,19 @@ func (s *SlowRegistry) proxy(target *url.URL) http.Handler {
 		},
 		Transport:     &http.Transport{DialContext: dialer.DialContext},
 		FlushInterval: -1,
+		ErrorHandler:  func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusInternalServerError) },
 		ModifyResponse: func(r *http.Response) error {
-			if r.Request.Method == http.MethodGet && strings.Contains(r.Request.URL.Path, "/blobs/") && r.ContentLength >= slowFrom && s.on.Load() {
+			if r.Request.Method != http.MethodGet || !strings.Contains(r.Request.URL.Path, "/blobs/") || r.ContentLength < slowFrom {
+				return nil
+			}
+			switch {
+			case s.fail.Load():
+				s.failed.Add(1)
+				return errors.New("the test wants it to fail")
+			case s.cut.Load():
+				s.failed.Add(1)
+				r.Body = &stump{r.Body, r.ContentLength / 2}
+			case s.on.Load():
 				s.flowing.Add(1)
 				r.Body = &trickle{ctx: r.Request.Context(), body: r.Body, s: s}
 			}
@@ -104,11 +119,35 @@ func (s *SlowRegistry) proxy(target *url.URL) http.Handler {
 // second; or gives all of them their speed again.
 func (s *SlowRegistry) Slow(on bool) { s.on.Store(on) }
 
+// Cut ends layers half way from now on, or no longer.
+func (s *SlowRegistry) Cut(on bool) { s.cut.Store(on) }
+
+// Fail answers requests for layers with 500 from now on, or no longer.
+func (s *SlowRegistry) Fail(on bool) { s.fail.Store(on) }
+
+// Failed is how many layers were cut or answered with 500, ever.
+func (s *SlowRegistry) Failed() int { return int(s.failed.Load()) }
+
 // Flowing is how many transfers are slow now.
 func (s *SlowRegistry) Flowing() int { return int(s.flowing.Load()) }
 
 // Sent is how many bytes went through slowly, ever.
 func (s *SlowRegistry) Sent() int { return int(s.sent.Load()) }
+
+// stump is a body that ends with an error after so many bytes.
+type stump struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *stump) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
+}
 
 // trickle is a body that comes a byte a second, for as long as that is wanted.
 type trickle struct {

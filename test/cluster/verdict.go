@@ -10,7 +10,8 @@ import (
 
 // AtRest tells what is wrong with the cluster if it is at rest: each wanted
 // replica runs exactly once, as it was last asked for, and the ledger says so
-// too; nothing else runs. Nothing is recorded.
+// too; nothing else runs. Nothing is recorded. Of nodes that are cut off only
+// what runs nowhere else counts.
 func (k *Checker) AtRest(o Observation, ledger []placement.Status) []Violation {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -19,6 +20,9 @@ func (k *Checker) AtRest(o Observation, ledger []placement.Status) []Violation {
 		found = append(found, Violation{kind, fmt.Sprintf(format, args...)})
 	}
 	for _, node := range slices.Sorted(maps.Keys(o.Blind)) {
+		if k.cut[node] {
+			continue
+		}
 		say(Unseen, "node %s cannot be seen at the end: %s", node, o.Blind[node])
 	}
 	known := map[placement.Replica]placement.Status{}
@@ -28,15 +32,23 @@ func (k *Checker) AtRest(o Observation, ledger []placement.Status) []Violation {
 		}
 	}
 	copies := o.byReplica()
+	for r, all := range copies {
+		if near := slices.DeleteFunc(slices.Clone(all), k.isCut); len(near) > 0 {
+			copies[r] = near
+		}
+	}
 	for _, r := range slices.Sorted(maps.Keys(k.wanted)) {
 		k.replicaAtRest(r, copies[r], known, say)
 	}
 	for _, r := range slices.Sorted(maps.Keys(copies)) {
-		if _, ok := k.wanted[r]; !ok {
+		if _, ok := k.wanted[r]; !ok && !k.isCut(copies[r][0]) {
 			say(Zombie, "nobody wants %s, and it runs on %s", copies[r][0].ID, copies[r][0].Node)
 		}
 	}
 	for _, h := range o.Hidden {
+		if k.cut[h.Node] {
+			continue
+		}
 		say(Zombie, "container %.12s lives on %s, and its daemon does not show it", h.Container, h.Node)
 	}
 	return found

@@ -2,6 +2,7 @@ package faults_test
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -93,6 +94,11 @@ func TestFaults(t *testing.T) {
 	for _, moved := range checker.Moved() {
 		t.Logf("moved: %s", moved)
 	}
+	keep(t, result{
+		row: "random: kill -9 of any process, and flushed locks", faults: faults, failed: t.Failed(), double: checker.Longest(), repair: settled,
+		lost: checker.Count(cluster.Lost), beyond: len(checker.Found()) - checker.Count(cluster.Lost),
+		notes: []string{fmt.Sprintf("%d placements submitted, %d changed, %d removed", l.submitted, l.changed, l.gone)},
+	})
 	looks, gap := checker.Looks()
 	t.Logf("%d looks at all daemons, at most %.1f s apart", looks, gap.Seconds())
 	t.Logf("%d faults (%s), %d placements submitted, %d changed, %d removed: %d lost, %d double beyond %.0f s, longest double %.1f s, settled after %.1f s; %d copies moved",
