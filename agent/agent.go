@@ -23,7 +23,6 @@ type Config struct {
 	Address  string            // of the node, as others reach it: host name or IP
 	Labels   map[string]string // arch, os, kernel ...
 	Cluster  string            // the one to serve; "": the pinned one, or the first to answer
-	Boot     string            // names the boot of this machine; "": unknown
 	StateDir string            // durable, of this agent alone; made if it is not there
 	RunDir   string            // tmpfs; made if it is not there. Holds the op file
 

@@ -149,7 +149,7 @@ func (a *Agent) register(ctx context.Context) error {
 	cluster, highest := a.pin.get()
 	call, stop := context.WithTimeout(ctx, a.cfg.RPC)
 	answer, err := a.Broadcaster.Register(call, placement.Register{
-		V: placement.Format, Cluster: cluster, Node: a.cfg.Node, Boot: a.cfg.Boot, Session: a.ops.now().Session,
+		V: placement.Format, Cluster: cluster, Node: a.cfg.Node, Session: a.ops.now().Session,
 		Mark: highest, Address: a.cfg.Address, Labels: a.cfg.Labels,
 	})
 	stop()

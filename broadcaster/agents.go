@@ -43,7 +43,6 @@ type Agents struct {
 // seat is a node's place: the link that speaks for it.
 type seat struct {
 	link       caller
-	boot       string // of the machine it comes from; "" unknown
 	registered bool
 	contested  time.Time // when a second live session last showed
 	rival      string    // its address
@@ -129,13 +128,13 @@ func (s *seat) isContested() bool {
 	return !s.contested.IsZero() && time.Since(s.contested) < contestTime
 }
 
-// take makes the link the one that speaks for the node. It replaces a former
-// one from the same boot: an agent that started again, or whose connection
-// broke without a word. One from another boot that still answers keeps the
-// seat: then no new work goes to the node for a while, and the error says so.
-// Again with the same link is no change.
-func (a *Agents) take(ctx context.Context, node placement.NodeID, boot string, link caller) error {
-	old, err := a.sit(node, boot, link, nil)
+// take makes the link the one that speaks for the node. A former one that
+// still answers keeps the seat: behind it is another agent with this node's
+// name, on a cloned machine or beside it on the same one. Then no new work goes
+// to the node for a while, and the error says so. Again with the same link is
+// no change.
+func (a *Agents) take(ctx context.Context, node placement.NodeID, link caller) error {
+	old, err := a.sit(node, link, nil)
 	if err != nil || old == nil {
 		return err
 	}
@@ -145,7 +144,7 @@ func (a *Agents) take(ctx context.Context, node placement.NodeID, boot string, l
 	}
 	if !lives {
 		_ = old.Close() // it is dead already
-		if old, err = a.sit(node, boot, link, old); err != nil || old == nil {
+		if old, err = a.sit(node, link, old); err != nil || old == nil {
 			return err
 		}
 	}
@@ -163,10 +162,9 @@ func (a *Agents) take(ctx context.Context, node placement.NodeID, boot string, l
 	}
 }
 
-// sit seats the link if the seat is free, or taken by the one given as gone, by
-// one that has ended or by one from the same boot. Otherwise it returns who
-// sits there.
-func (a *Agents) sit(node placement.NodeID, boot string, link, gone caller) (other caller, err error) {
+// sit seats the link if the seat is free, or taken by the one given as gone or
+// by one that has ended. Otherwise it returns who sits there.
+func (a *Agents) sit(node placement.NodeID, link, gone caller) (other caller, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for n, s := range a.seats {
@@ -179,11 +177,7 @@ func (a *Agents) sit(node placement.NodeID, boot string, link, gone caller) (oth
 	case s != nil && s.link == link:
 		return nil, nil
 	case s == nil || ended(s.link) || s.link == gone:
-		a.seats[node] = &seat{link: link, boot: boot}
-		return nil, nil
-	case boot != "" && s.boot == boot:
-		a.seats[node] = &seat{link: link, boot: boot}
-		go func() { _ = s.link.Close() }() // it may wait for what it still has to send
+		a.seats[node] = &seat{link: link}
 		return nil, nil
 	}
 	return s.link, nil

@@ -171,27 +171,25 @@ func TestSecondSession(t *testing.T) {
 	})
 }
 
-// TestSecondSessionOfOneBoot: an agent that started again, or whose connection
-// broke without a word, has its seat at once; one from another boot does not.
-func TestSecondSessionOfOneBoot(t *testing.T) {
+// TestSecondSessionKeepsAsking: two agents with one name on one machine do not
+// take turns; the first keeps its link for as long as it answers.
+func TestSecondSessionKeepsAsking(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := start(t, nodes(1), plainImages)
-		first := w.dial("n01", nil)
-		if err := w.registerFrom(first, "n01", "boot1"); err != nil {
-			t.Fatal(err)
+		first := w.node("n01", takes)
+		for range 5 {
+			second := w.dial("n01", nil)
+			wantKind(t, w.register(second, "n01"), placement.KindRefused)
+			second.Close()
+			time.Sleep(time.Second)
 		}
-		second := w.dial("n01", rpc.Methods{"room": rpc.Nullary("", func(context.Context, *rpc.Call) (any, error) { return nil, nil })})
-		begin := time.Now()
-		if err := w.registerFrom(second, "n01", "boot1"); err != nil || time.Since(begin) > 0 {
-			t.Errorf("the same boot: %v after %v", err, time.Since(begin))
-		}
-		<-first.Done()
-		if n := w.nodeStatus("n01"); !n.Agent || len(n.Alarms) != 0 {
+		if n := w.nodeStatus("n01"); n.Agent || len(n.Alarms) != 1 {
 			t.Errorf("status %+v", n)
 		}
-		wantKind(t, w.registerFrom(w.dial("n01", nil), "n01", "boot2"), placement.KindRefused)
-		if n := w.nodeStatus("n01"); n.Agent || len(n.Alarms) != 1 {
-			t.Errorf("status with a second machine %+v", n)
+		select {
+		case <-first.Done():
+			t.Error("the first link was closed")
+		default:
 		}
 	})
 }

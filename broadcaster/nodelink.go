@@ -59,7 +59,7 @@ func (b *Broadcaster) register(ctx context.Context, c *rpc.Call, r placement.Reg
 		}
 	}
 	link := c.Link()
-	if err := b.deps.Agents.take(ctx, r.Node, r.Boot, link); err != nil {
+	if err := b.deps.Agents.take(ctx, r.Node, link); err != nil {
 		return placement.Registered{}, err
 	}
 	got, err := b.deps.Records.Register(ctx, r)

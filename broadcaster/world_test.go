@@ -284,12 +284,7 @@ func (w *world) nodeServing(name string, a agent, more rpc.Methods) *rpc.Link {
 }
 
 func (w *world) register(l *rpc.Link, name string) error {
-	return w.registerFrom(l, name, "")
-}
-
-// registerFrom registers from a machine's boot.
-func (w *world) registerFrom(l *rpc.Link, name, boot string) error {
-	return l.Call(w.t.Context(), "register", nil, placement.Register{V: placement.Format, Node: placement.NodeID(name), Boot: boot, Address: "10.0.0.1"})
+	return l.Call(w.t.Context(), "register", nil, placement.Register{V: placement.Format, Node: placement.NodeID(name), Address: "10.0.0.1"})
 }
 
 // offer makes a placement due and waits until it is settled. The time of the

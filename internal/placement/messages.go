@@ -12,7 +12,6 @@ type Register struct {
 	Node    NodeID            `json:"node"`
 	Session uint64            `json:"session"`        // in its file; 0: none
 	Mark    Mark              `json:"mark"`           // the highest it has seen
-	Boot    string            `json:"boot,omitempty"` // of the machine's kernel: another one is another machine, or the same later
 	Address string            `json:"address"`
 	Labels  map[string]string `json:"labels,omitempty"` // arch, os, kernel ...
 }

@@ -71,7 +71,7 @@ func (c *NodeConfig) RunAgent(ctx context.Context, ready func()) error {
 		func(ctx context.Context) error { return c.findRegistry(ctx, mirror) },
 	}
 	return c.runAgent(ctx, agent.Config{
-		Node: c.Node, Address: c.Address.String(), Boot: bootID(), Labels: c.labels(), Cluster: cluster,
+		Node: c.Node, Address: c.Address.String(), Labels: c.labels(), Cluster: cluster,
 		StateDir: c.StateDir, RunDir: c.RunDir, Capacity: capacity,
 	}, agent.Deps{
 		Runtime: host, Eyes: host, Ports: ports{nets, host, c.Address}, Claims: claims,

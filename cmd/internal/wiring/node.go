@@ -201,12 +201,6 @@ func underSystemd() bool {
 	return err == nil
 }
 
-// bootID names this boot of this machine; "" where the kernel does not say.
-func bootID() string {
-	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(id))
-}
-
 // labels is what a node tells of itself.
 func (c *NodeConfig) labels() map[string]string {
 	l := map[string]string{"arch": runtime.GOARCH, "os": runtime.GOOS, "cgroup": "v1"}
