@@ -163,4 +163,3 @@ func allRemoved(s *stage) func() {
 	}
 	return nil
 }
-

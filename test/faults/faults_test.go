@@ -94,7 +94,7 @@ func TestFaults(t *testing.T) {
 	for _, moved := range checker.Moved() {
 		t.Logf("moved: %s", moved)
 	}
-	keep(t, result{
+	keep(t, &result{
 		row: "random: kill -9 of any process, and flushed locks", faults: faults, failed: t.Failed(), double: checker.Longest(), repair: settled,
 		lost: checker.Count(cluster.Lost), beyond: len(checker.Found()) - checker.Count(cluster.Lost),
 		notes: []string{fmt.Sprintf("%d placements submitted, %d changed, %d removed", l.submitted, l.changed, l.gone)},

@@ -1,7 +1,6 @@
 package faults_test
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -84,15 +83,15 @@ func TestMatrix(t *testing.T) {
 	if rows != "none" && len(kinds) == 0 {
 		t.Fatalf("ROWS=%s names no row", rows)
 	}
-	results := make([]result, len(kinds))
+	results := make([]*result, len(kinds))
 	t.Run("rows", func(t *testing.T) {
 		for i, k := range kinds {
 			t.Run(k.row, func(t *testing.T) {
 				t.Parallel()
 				times := int(number(t, "TIMES", uint64(k.times)))
 				t.Logf("ROWS=%q SEED=%d TIMES=%d", k.row, seed, times)
-				results[i] = result{row: k.row}
-				k.run(t, times, seed, &results[i])
+				results[i] = &result{row: k.row}
+				k.run(t, times, seed, results[i])
 			})
 		}
 	})
@@ -113,7 +112,7 @@ func (k kind) run(t *testing.T, times int, seed uint64, r *result) {
 		if t.Failed() {
 			return
 		}
-		t.Logf("fault %d of %d repaired", i+1, times)
+		t.Logf("%s: fault %d of %d repaired", k.row, i+1, times)
 	}
 }
 
@@ -151,14 +150,6 @@ func (s *stage) strike(k kind) {
 				s.t.Errorf("%s: %s ran as %.12s, and now as %.12s: nobody asked for that", k.row, r, id, after[r])
 			}
 		}
-	}
-}
-
-// note keeps a remark of the row's own, once.
-func (r *result) note(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	if !slices.Contains(r.notes, text) {
-		r.notes = append(r.notes, text)
 	}
 }
 

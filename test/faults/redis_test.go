@@ -115,17 +115,16 @@ func redisReadOnly(s *stage) func() {
 
 // redisLoading: it starts with a large file, which takes it ten seconds.
 func redisLoading(s *stage) func() {
-	s.redis("debug", "populate", "400")
+	s.redis("eval", "for i = 1, 400 do redis.call('set', 'stuffing' .. i, i) end", "0")
 	s.redis("save")
 	s.c.Redis.Kill()
 	s.c.Redis.StartWith("--key-load-delay", "25000", "--loading-process-events-interval-bytes", "1024")
-	took := s.see("Redis says LOADING", func() error {
+	s.see("Redis says LOADING", func() error {
 		if out, err := s.c.RedisCLI("get", "x"); err == nil || !strings.Contains(out+err.Error(), "LOADING") {
 			return errNotYet
 		}
 		return nil
 	})
-	_ = took
 	return func() {
 		s.redisAnswers()
 		s.redis("flushall")

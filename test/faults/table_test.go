@@ -27,7 +27,7 @@ type result struct {
 }
 
 // line is the row of the table.
-func (r result) line(date, commit string) string {
+func (r *result) line(date, commit string) string {
 	name, repair := r.row, fmt.Sprintf("%.1f", r.repair.Seconds())
 	if r.failed {
 		repair = "FAILED"
@@ -67,7 +67,7 @@ var tables sync.Mutex
 
 // keep prints the rows, and puts them into the file that the environment's TABLE
 // names, if it does: among those that are there, in the place of their elders.
-func keep(t *testing.T, results ...result) {
+func keep(t *testing.T, results ...*result) {
 	t.Helper()
 	tables.Lock()
 	defer tables.Unlock()
