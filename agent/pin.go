@@ -18,14 +18,32 @@ import (
 const stateFormat = 1
 
 // Pinned is the ID of the cluster that the agent with this state directory
-// serves; "" if it never registered. Changing it takes the operator's word:
-// they remove the file "cluster".
+// serves; "" if it never registered. Changing it takes the operator's word: see
+// [Accept].
 func Pinned(stateDir string) (cluster string, err error) {
 	p, err := openPin(stateDir, "", "")
 	if err != nil {
 		return "", err
 	}
 	return p.cluster, nil
+}
+
+// Accept is the operator's word that the agent with this state directory is to
+// serve that cluster from its next start on. The mark of the former cluster is
+// forgotten with it: it would prove to the new one that its ledger was rolled
+// back. No agent may run there. Accepting the cluster that is served changes
+// nothing.
+func Accept(stateDir, cluster string) error {
+	served, err := Pinned(stateDir)
+	if err != nil || served == "" || served == cluster {
+		return err
+	}
+	for _, name := range []string{"mark", "cluster"} { // the mark alone means nothing
+		if err := os.Remove(filepath.Join(stateDir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("leave cluster %s: %w", served, err)
+		}
+	}
+	return syncDir(stateDir)
 }
 
 // pin keeps, durably, the one cluster that is served and the highest mark that
@@ -92,7 +110,7 @@ func otherCluster(served, asked, path string) error {
 		Kind: placement.KindRefused,
 		What: fmt.Sprintf("this node serves cluster %s, not %s", served, asked),
 		Why:  "an agent serves one cluster, whose copies are on the node",
-		Next: "to move the node, remove its copies and " + path,
+		Next: "to move the node, drain it in its own cluster and start agentd once with --accept-cluster " + asked + "; " + path + " says which it serves",
 	}
 }
 

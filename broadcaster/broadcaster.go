@@ -57,11 +57,18 @@ type Log interface {
 	// History calls each with the lines that the filter chooses, oldest first;
 	// following, it goes on until ctx ends or each fails.
 	History(ctx context.Context, f placement.LogFilter, each func(placement.Transition) error) error
+	// Holding says what the ledger waits for since its start; "" if nothing.
+	Holding() string
 }
 
 // View is what is known of all nodes.
 type View interface {
 	Nodes(ctx context.Context) ([]placement.NodeStatus, error)
+	// Holding says why what silent nodes ran is not started elsewhere; "" if
+	// nothing holds it back.
+	Holding(ctx context.Context) (string, error)
+	// ReleaseGuard lets the silences that are held back now go on.
+	ReleaseGuard(ctx context.Context) ([]placement.NodeID, error)
 }
 
 // Images finds out what a reference means now.

@@ -3,6 +3,7 @@ package broadcaster
 import (
 	"context"
 	"maps"
+	"strings"
 	"time"
 
 	"longshore/internal/placement"
@@ -14,10 +15,11 @@ type Info struct {
 	V        int            `json:"v"` // [placement.Format]
 	Cluster  string         `json:"cluster"`
 	Mark     placement.Mark `json:"mark"`
-	Registry string         `json:"registry"`        // http address of the image registry
-	Nodes    int            `json:"nodes"`           // that ever registered
-	Ready    int            `json:"ready"`           // that can take work now
-	Alarm    string         `json:"alarm,omitempty"` // what an operator should know of the broadcaster itself
+	Registry string         `json:"registry"`          // http address of the image registry
+	Nodes    int            `json:"nodes"`             // that ever registered
+	Ready    int            `json:"ready"`             // that can take work now
+	Holding  string         `json:"holding,omitempty"` // what is held back and why: by the mass guard, or since the ledger's start
+	Alarm    string         `json:"alarm,omitempty"`   // what an operator should know of the broadcaster itself
 }
 
 // ClientMethods is what schedctl and scripts call.
@@ -89,7 +91,11 @@ func (b *Broadcaster) appMethods() rpc.Methods {
 			}),
 		"nodes": rpc.Nullary("List all nodes that ever registered, by name.",
 			func(ctx context.Context, _ *rpc.Call) ([]placement.NodeStatus, error) { return b.nodesNow(ctx) }),
-		"node_change": rpc.Unary("Carry out an operator's word about a node: labels, drain, give up.", "change", b.nodeChange),
+		"node_change": rpc.Unary("Carry out an operator's word about a node: labels, drain (no new work, and its replicas move away one after the other), give up.", "change", b.nodeChange),
+		"guard_release": rpc.Nullary("Let what silent nodes ran start elsewhere though the mass guard holds it back: an operator's word that they are gone. Returns the nodes released.",
+			func(ctx context.Context, _ *rpc.Call) ([]placement.NodeID, error) {
+				return b.deps.View.ReleaseGuard(ctx)
+			}),
 		"registry": rpc.Nullary("Tell the http address of the image registry.",
 			func(context.Context, *rpc.Call) (string, error) { return b.cfg.Registry, nil }),
 		"info": rpc.Nullary("Tell which cluster this is and how it is.", b.info),
@@ -190,9 +196,16 @@ func (b *Broadcaster) info(ctx context.Context, _ *rpc.Call) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
+	holding, err := b.deps.View.Holding(ctx)
+	if err != nil {
+		return Info{}, err
+	}
+	if since := b.deps.Log.Holding(); since != "" {
+		holding = strings.TrimPrefix(holding+"; "+since, "; ")
+	}
 	ready, _ := Eligible(nodes, placement.Request{})
 	return Info{
 		V: placement.Format, Cluster: b.deps.Records.Cluster(), Mark: b.deps.Records.Mark(),
-		Registry: b.cfg.Registry, Nodes: len(nodes), Ready: len(ready), Alarm: b.cfg.Alarm(),
+		Registry: b.cfg.Registry, Nodes: len(nodes), Ready: len(ready), Holding: holding, Alarm: b.cfg.Alarm(),
 	}, nil
 }

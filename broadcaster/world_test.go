@@ -99,6 +99,8 @@ func (l *ledger) Bind(_ context.Context, b placement.Bind) (placement.BindAnswer
 	return placement.BindAnswer{At: b.At, Verdict: placement.VerdictYes}, nil
 }
 
+func (l *ledger) Holding() string { return "" }
+
 func (l *ledger) History(_ context.Context, f placement.LogFilter, each func(placement.Transition) error) error {
 	t := placement.Transition{Rev: 7, ID: "alice/shop/web/1.0000000000000001", By: "operator/bob", To: placement.Pending}
 	if !f.Chooses(t) {
@@ -166,6 +168,12 @@ func (l *ledger) Watch(ctx context.Context, _ placement.Filter, each func(placem
 
 // view is a hostinfo whose nodes the test writes.
 type view []placement.NodeStatus
+
+func (view) Holding(context.Context) (string, error) { return "3 of 5 nodes fell silent together", nil }
+
+func (view) ReleaseGuard(context.Context) ([]placement.NodeID, error) {
+	return []placement.NodeID{"n01"}, nil
+}
 
 func (v view) Nodes(context.Context) ([]placement.NodeStatus, error) { return slices.Clone(v), nil }
 

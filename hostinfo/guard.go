@@ -3,6 +3,7 @@ package hostinfo
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -23,11 +24,12 @@ var domains = [...]string{"zone", "rack"}
 // guard holds the silent nodes if more than max(2, 20 %) are silent together.
 // Nodes lost a good while ago are neither counted nor counted upon. A domain
 // that is silent as a whole, for long enough, while 80 % of the rest is heard,
-// is released and no longer counted. So are nodes that an operator gave up.
+// is released and no longer counted. So are nodes that an operator gave up, and
+// silences that an operator released.
 func (t Times) guard(s Snapshot) guard {
 	var present []Heard
 	for _, n := range s.Nodes {
-		if !n.GivenUp && (!n.Lost || n.LostFor <= 2*t.Lost) {
+		if !n.GivenUp && !n.Freed && (!n.Lost || n.LostFor <= 2*t.Lost) {
 			present = append(present, n.since(s.Void))
 		}
 	}
@@ -40,7 +42,7 @@ func (t Times) guard(s Snapshot) guard {
 			continue
 		}
 		for _, d := range n.Daemons {
-			if min(d.Age, s.Void) >= t.Soonest {
+			if !d.Freed && min(d.Age, s.Void) >= t.Soonest {
 				mute[d.Owner]++
 			}
 		}
@@ -56,9 +58,20 @@ func (t Times) guard(s Snapshot) guard {
 	}
 	if len(silent) > limit {
 		g.nodes = silent
-		g.why = fmt.Sprintf("%d of %d nodes fell silent together, more than %d: what they run is not started elsewhere before some are heard again, or `schedctl node give-up NODE`", len(silent), len(present), limit)
+		g.why = fmt.Sprintf("%d of %d nodes fell silent together, more than %d: what they run is not started elsewhere before some are heard again, or an operator says `schedctl guard release` or `schedctl node give-up NODE`", len(silent), len(present), limit)
 	}
 	return g
+}
+
+// heldOwners are those whose daemons are held, by name.
+func (g guard) heldOwners() []string {
+	var held []string
+	for _, owner := range slices.Sorted(maps.Keys(g.owners)) {
+		if g.owners[owner] {
+			held = append(held, owner)
+		}
+	}
+	return held
 }
 
 // released are the nodes of every domain that is silent as a whole for so long

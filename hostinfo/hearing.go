@@ -34,6 +34,7 @@ type node struct {
 	asked  time.Time // whether the host answers
 	begun  bool
 	lost   time.Time // when all was put back; zero: it is not lost
+	freed  bool      // an operator released this silence from the mass guard
 	asking time.Time // not before: tell the ledger of the silence again
 
 	orders  []placement.StopOrder
@@ -47,6 +48,7 @@ type daemon struct {
 	absent bool      // or did not even name it
 	err    string
 	begun  bool
+	freed  bool // as of a node
 	asking time.Time
 }
 
@@ -141,14 +143,14 @@ func (n *node) heard(record placement.NodeRecord, now, began time.Time, t Times)
 		Met:        !n.agent.IsZero() || !n.hostinfo.IsZero(),
 		Agent:      age(n.agent), Hostinfo: age(n.hostinfo), Listing: age(n.listed),
 		Doubled: !n.older.IsZero() && now.Sub(n.older) < t.Lost,
-		Host:    n.host, Begun: n.begun, Lost: !n.lost.IsZero(),
+		Host:    n.host, Begun: n.begun, Lost: !n.lost.IsZero(), Freed: n.freed,
 	}
 	if h.Lost {
 		h.LostFor = now.Sub(n.lost)
 	}
 	for _, owner := range slices.Sorted(maps.Keys(n.daemons)) {
 		if d := n.daemons[owner]; d.mute {
-			h.Daemons = append(h.Daemons, MuteDaemon{Owner: owner, Age: now.Sub(d.shown), Err: d.err, Begun: d.begun})
+			h.Daemons = append(h.Daemons, MuteDaemon{Owner: owner, Age: now.Sub(d.shown), Err: d.err, Begun: d.begun, Freed: d.freed})
 		}
 	}
 	return h

@@ -66,6 +66,7 @@ type Heard struct {
 	Begun    bool          // its placements are being put back
 	Lost     bool          // they all were, since it was last heard
 	LostFor  time.Duration // since then
+	Freed    bool          // an operator released this silence from the mass guard
 }
 
 // MuteDaemon is an owner's daemon that could not be listed.
@@ -74,6 +75,7 @@ type MuteDaemon struct {
 	Age   time.Duration // of the last listing that showed it
 	Err   string
 	Begun bool
+	Freed bool // an operator released this silence from the mass guard
 }
 
 // Verdict is what a decision says of one node.

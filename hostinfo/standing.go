@@ -56,7 +56,7 @@ func (c *Collector) settle(h Heard) {
 	}
 	n.host, n.asked = HostUnknown, time.Time{}
 	if h.half(c.cfg.Times) < c.cfg.Times.Lost {
-		n.begun, n.lost, n.asking = false, time.Time{}, time.Time{}
+		n.begun, n.freed, n.lost, n.asking = false, false, time.Time{}, time.Time{}
 	}
 }
 

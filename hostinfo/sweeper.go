@@ -37,10 +37,10 @@ type Sweeper struct {
 	prober Prober
 
 	// Run's own.
-	held    bool
-	trouble string
-	round   time.Time
-	nap     time.Duration // how long the machine had slept by then
+	heldSaid time.Time // zero: the mass guard does not hold
+	trouble  string
+	round    time.Time
+	nap      time.Duration // how long the machine had slept by then
 }
 
 // NewSweeper sweeps what c hears.
@@ -117,7 +117,7 @@ func (s *Sweeper) once(ctx context.Context, probes *errgroup.Group) error {
 
 	snapshot := s.c.snapshot(records)
 	verdicts := Decide(snapshot, s.c.cfg.Times)
-	held := 0
+	held, why := 0, s.c.cfg.Times.guard(snapshot).why
 	for i, v := range verdicts {
 		if v.Held {
 			held++
@@ -127,14 +127,24 @@ func (s *Sweeper) once(ctx context.Context, probes *errgroup.Group) error {
 		}
 		s.c.settle(snapshot.Nodes[i])
 	}
-	switch {
-	case held > 0 && !s.held:
-		s.cfg.Logger.Warn("too many nodes silent together: holding", "nodes", held)
-	case held == 0 && s.held:
-		s.cfg.Logger.Info("mass silence is over: releasing")
-	}
-	s.held = held > 0
+	s.sayHeld(held, why, now)
 	return s.tell(ctx, inOrder(verdicts), now)
+}
+
+// sayHeldEach is how often the log repeats that the mass guard holds.
+const sayHeldEach = 5 * time.Minute
+
+// sayHeld says in the log that the mass guard holds, again each so long, and
+// that it does no longer.
+func (s *Sweeper) sayHeld(held int, why string, now time.Time) {
+	switch {
+	case held > 0 && now.Sub(s.heldSaid) >= sayHeldEach:
+		s.cfg.Logger.Error("HOLDING: too many nodes silent together", "nodes", held, "why", why)
+		s.heldSaid = now
+	case held == 0 && !s.heldSaid.IsZero():
+		s.cfg.Logger.Warn("mass silence is over or released: holding no longer")
+		s.heldSaid = time.Time{}
+	}
 }
 
 // tell has the ledger put back what the silences end: so many a round, and of

@@ -72,6 +72,14 @@ func (l *Ledger) roll(key string, a *appEntry) {
 	l.mem.rolls[key] = true
 }
 
+// rollApp asks for a rollout of the placement's app.
+func (l *Ledger) rollApp(id placement.ID) {
+	key := appKey(id.Owner(), id.Replica().App())
+	if a := l.mem.apps[key]; a != nil {
+		l.roll(key, a)
+	}
+}
+
 func (l *Ledger) applyReplica(rec rule.Replica, rev uint64) {
 	m := &l.mem
 	a := m.app(appKey(rec.Replica.Owner(), rec.Replica.App()))
@@ -105,6 +113,9 @@ func (l *Ledger) applyRecord(rec rule.Record, rev uint64, now time.Time, delay t
 	l.index(e, old)
 	if old.State != rec.State {
 		e.since = now
+	}
+	if m.moves(rec) && (old.Bound == nil || old.Bound.Node != rec.Bound.Node) {
+		l.rollApp(rec.ID) // adopted on a node that is drained
 	}
 	switch rec.State {
 	case placement.Pending:

@@ -34,6 +34,13 @@
 // the same again or with another number of replicas, leaves both alone; rm ends
 // both. A copy of what was stopped is never adopted, wherever it turns up.
 //
+// # Drain
+//
+// A drained node takes no new work: no offer, no bind, no restart of what ends
+// there. What is bound on it is replaced by new lives, in the pace of a changed
+// request; so at most one replica of a service waits for a place elsewhere. What
+// is pinned to the node stays. Nothing else in the protocol knows of it.
+//
 // # Keys
 //
 //	m/ledger                cluster ID, generation, starts, hold

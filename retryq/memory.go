@@ -170,11 +170,21 @@ func (m *memory) standings(a *appEntry) []rule.Standing {
 		s := rule.Standing{Replica: r.rec}
 		if e := m.wanted(r); e != nil {
 			rec := e.rec
-			s.Wanted = &rec
+			s.Wanted, s.Moves = &rec, m.moves(rec)
 		}
 		have = append(have, s)
 	}
 	return have
+}
+
+// moves tells whether a placement is on a node that is drained, and may run on
+// another.
+func (m *memory) moves(rec rule.Record) bool {
+	if !rec.Live() || rec.Request.Node == rec.Bound.Node {
+		return false
+	}
+	n := m.nodes[rec.Bound.Node]
+	return n != nil && n.rec.Draining
 }
 
 // away tells whether what a node held counts as gone: it is given up, or

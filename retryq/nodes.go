@@ -138,7 +138,9 @@ func copyNode(n placement.NodeRecord) placement.NodeRecord {
 }
 
 // ChangeNode carries out an operator's word about a node: labels, draining,
-// giving up. What a node held that is given up is put back before this returns.
+// giving up. A node that is drained takes no new work, and Run replaces what is
+// bound on it and not pinned to it by new lives elsewhere, as a changed request
+// would be rolled out: stop-first, of each service one after the other. What a node held that is given up is put back before this returns.
 // NotFound if the node never registered.
 func (l *Ledger) ChangeNode(ctx context.Context, ch placement.NodeChange) (placement.NodeRecord, error) {
 	for name := range ch.Labels {
@@ -158,6 +160,9 @@ func (l *Ledger) ChangeNode(ctx context.Context, ch placement.NodeChange) (place
 		changed = copyNode(rec.NodeRecord)
 		c.putNode(rec, rev)
 		c.after = func(m *memory, _ time.Time) {
+			for id := range m.node(ch.Node).bound {
+				l.rollApp(id) // if the node is drained, all that may move does
+			}
 			if rec.GivenUp { // until it registers again, its words prove nothing
 				m.node(ch.Node).registered = false
 			}

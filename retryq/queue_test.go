@@ -149,8 +149,12 @@ func TestDraining(t *testing.T) {
 	onBoth(t, func(w *world) {
 		t := w.t
 		n1 := w.node("n1")
-		w.submit(app(2))
+		const pinned = placement.Replica("alice/local/web/1")
+		local := app(1, func(r *placement.Request) { r.Node = "n1" })
+		local.Name = "local"
+		w.submit(local)
 		first := w.place(n1)
+		w.submit(app(1))
 		record, err := w.l.ChangeNode(t.Context(), placement.NodeChange{Node: "n1", Drain: new(true)})
 		if err != nil || !record.Draining {
 			t.Fatalf("drain: %+v, %v", record, err)
@@ -160,15 +164,12 @@ func TestDraining(t *testing.T) {
 		if a := n1.bind(try); a.Verdict != placement.VerdictNo {
 			t.Errorf("new work on a draining node: %+v", a)
 		}
-		if orders := n1.list(); len(orders) != 0 {
-			t.Errorf("orders: %v", orders)
-		}
-		w.expect(web1, placement.Running, "n1")
+		w.expect(pinned, placement.Running, "n1")
 		n1.at.Op++
 		if a := n1.ask(placement.Bind{ID: first.ID, Epoch: first.Epoch, Digest: first.Request.Digest(), At: n1.at, Exit: new(1)}); a.Verdict != placement.VerdictNo {
 			t.Errorf("an exit on a draining node: %+v", a)
 		}
-		w.expect(web1, placement.Pending, "")
+		w.expect(pinned, placement.Pending, "")
 		nodes, err := w.l.Nodes(t.Context())
 		if err != nil || len(nodes) != 1 || !nodes[0].Draining {
 			t.Errorf("nodes: %+v, %v", nodes, err)

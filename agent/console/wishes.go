@@ -29,7 +29,7 @@ func (c *Console) wishMethods() rpc.Methods {
 			"Stop a container: the ledger makes it done, and no failover starts it again. Answers when its copy is gone, and its logs with it."),
 		"container_destroy": c.wish(placement.WishDestroy,
 			"Remove a container that its app wishes: it stays away until it is started on the broadcaster, or its service changes. Answers when its copy is gone."),
-		"drain": rpc.Unary("Give this node no new work, or with off=true give it work again.", "off",
+		"drain": rpc.Unary("Give this node no new work and move its replicas away one after the other, or with off=true give it work again.", "off",
 			func(ctx context.Context, call *rpc.Call, off bool) (placement.Wished, error) {
 				return c.ask(ctx, call, placement.Wish{Verb: placement.WishDrain, Off: off})
 			}).Optional(false),

@@ -19,7 +19,8 @@ func (a *app) events() *cobra.Command {
 		Use:   "events",
 		Short: "Show what the ledger changed: which placement, by whom, and why",
 		Long: `Events shows the ledger's log, oldest first: every transition of a placement, every
-wish of an app, what became known of nodes, and each start of the ledger itself.
+wish of an app, what became known of nodes, and each start of the ledger itself, each
+with the revision of the ledger, by whom, and why.
 The last 100,000 changes are kept, over restarts too.
 
 REV is the ledger's revision: --since shows what came after it. Clocks of machines are

@@ -13,8 +13,8 @@ import (
 )
 
 func (a *app) node() *cobra.Command {
-	cmd := &cobra.Command{Use: "node", Short: "Look at nodes, label them, give them up"}
-	cmd.AddCommand(a.nodeLs(), a.nodeShow(), a.nodeLabel(), a.nodeGiveUp())
+	cmd := &cobra.Command{Use: "node", Short: "Look at nodes, label them, drain them, give them up"}
+	cmd.AddCommand(a.nodeLs(), a.nodeShow(), a.nodeLabel(), a.nodeDrain(), a.nodeUndrain(), a.nodeGiveUp())
 	return cmd
 }
 
@@ -37,6 +37,7 @@ func (a *app) nodeLs() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			a.sayHolding(cmd.Context())
 			rows := [][]string{{"NODE", "STATE", "ADDRESS", "COPIES", "CPU", "MEMORY", "DISK", "LABELS", "ALARMS"}}
 			for _, n := range nodes {
 				if a.json {

@@ -34,6 +34,7 @@ func (a *app) ps() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			a.sayHolding(cmd.Context())
 			a.list(statuses)
 			return nil
 		},

@@ -22,7 +22,7 @@ const (
 	NodeSuspect  NodeState = "suspect"  // not heard for 15 s, or one of its two processes is missing: no new work
 	NodeSilent   NodeState = "silent"   // longer, but not yet given up
 	NodeLost     NodeState = "lost"     // its placements were put back into the queue
-	NodeDraining NodeState = "draining" // takes no new work, by an operator's word
+	NodeDraining NodeState = "draining" // takes no new work and its replicas move away, by an operator's word
 	NodeGivenUp  NodeState = "given-up" // by an operator's word: as lost, at once, until it registers again
 )
 

@@ -7,7 +7,7 @@ const (
 	WishStart   = "start"   // of one that is DONE or DEAD: PENDING, next epoch, offered to Node alone
 	WishDestroy = "destroy" // CANCELLED, and its replica is not wanted any more
 	WishCreate  = "create"  // a submit of Container, pinned to Node
-	WishDrain   = "drain"   // Node takes no new work, or with Off takes it again
+	WishDrain   = "drain"   // Node takes no new work and its replicas move away, or with Off it takes work again
 )
 
 // Wish is what an agent asks of the ledger for somebody on its node, by the

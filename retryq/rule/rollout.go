@@ -12,6 +12,7 @@ import (
 type Standing struct {
 	Replica Replica
 	Wanted  *Record
+	Moves   bool // its wanted life is to leave the node that it is on
 }
 
 // Step is one thing to do for a replica so that it comes closer to the wish.
@@ -37,7 +38,9 @@ type Step struct {
 //   - one whose request changed is replaced: at once if it is not on a node
 //     (nothing is lost by it), otherwise one after the other in each service,
 //     the next when the life that replaced the last one has run. One that
-//     somebody stopped is replaced too, and its new life starts.
+//     somebody stopped is replaced too, and its new life starts;
+//   - one that is to leave its node ([Standing.Moves]) is replaced by a new life
+//     with the same request, in the same pace.
 func Rollout(app App, digests []string, have []Standing) (steps []Step, done bool) {
 	byName := make(map[placement.Replica]Standing, len(have))
 	for _, s := range have {
@@ -75,10 +78,13 @@ func rollService(app App, i int, digest string, have map[placement.Replica]Stand
 		case destroyed(have[name], digest):
 		case old == nil:
 			steps = append(steps, Step{Replica: name, Begin: true, Service: i})
-		case old.Digest == digest:
+		case old.Digest == digest && !(have[name].Moves && old.Live()):
 			gated = gated || old.Gates && old.State != placement.Done
 		default:
 			step := Step{Replica: name, Cancel: true, Begin: true, Service: i, Gates: old.Live() || old.Gates, Why: "replaced by a changed request"}
+			if old.Digest == digest {
+				step.Why = "moves away: its node is drained"
+			}
 			if old.Live() {
 				placed = append(placed, step)
 			} else {

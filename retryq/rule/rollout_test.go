@@ -19,6 +19,13 @@ func standing(n int, state placement.State, digest string, gates bool) rule.Stan
 	return rule.Standing{Replica: rule.Replica{Replica: name, Lives: []placement.Life{life}, Wanted: life}, Wanted: r}
 }
 
+// moves is a replica whose node is drained.
+func moves(n int, state placement.State) rule.Standing {
+	s := standing(n, state, "new", false)
+	s.Moves = true
+	return s
+}
+
 func TestRollout(t *testing.T) {
 	pending, run, dead, done := placement.Pending, placement.Running, placement.Dead, placement.Done
 	for _, c := range []struct {
@@ -64,6 +71,9 @@ func TestRollout(t *testing.T) {
 		{"a DEAD replacement holds up the rest", 2, false, []rule.Standing{standing(1, dead, "new", true), standing(2, run, "old", false)}, nil, false},
 		{"a DONE replacement does not", 2, false, []rule.Standing{standing(1, done, "new", true), standing(2, run, "old", false)}, []string{"replace 2 gates"}, false},
 		{"one that waits for room is no reason to wait", 2, false, []rule.Standing{standing(1, run, "old", false), standing(2, pending, "new", false)}, []string{"replace 1 gates"}, false},
+		{"all of a drained node move, one at a time", 3, false, []rule.Standing{moves(1, run), moves(2, run), standing(3, run, "new", false)}, []string{"replace 1 gates"}, false},
+		{"the next moves when that one ran", 3, false, []rule.Standing{standing(1, pending, "new", true), moves(2, run), standing(3, run, "new", false)}, nil, false},
+		{"what waits, or is done, need not move", 2, false, []rule.Standing{moves(1, pending), moves(2, done)}, nil, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			app := rule.App{Owner: "alice", Name: "shop", Removed: c.removed, Wish: placement.App{Services: []placement.Service{{Name: "web", Replicas: c.replicas}}}}

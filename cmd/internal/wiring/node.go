@@ -40,6 +40,7 @@ type NodeConfig struct {
 	PausePath   string              // the static pause program
 	Beside      []string            // state directories of other nodes on this machine
 	Capacity    placement.Resources // 0: detected
+	Accept      string              // ID of the cluster that the node is moved to, by the operator's word; "": it stays
 	Logger      *slog.Logger
 }
 
@@ -73,6 +74,7 @@ func (c *NodeConfig) Flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.StateDir, "state-dir", "/var/lib/longshore/node", "durable state")
 	fs.StringVar(&c.RunDir, "run-dir", "/run/longshore/node", "sockets and what a reboot may forget (tmpfs)")
 	fs.StringVar(&c.Redis, "redis", "", "Redis for the lock, such as redis://:secret@host:6379 or unix:///run/redis.sock (default: none; placing is slower, and as safe)")
+	fs.StringVar(&c.Accept, "accept-cluster", "", "ID of another cluster that this node is moved to; it must be drained in its former one. Give it once, to agentd, then start hostinfod too")
 	fs.StringVar(&c.PausePath, "pause", "/usr/local/lib/longshore/longshore-pause", "static program that keeps net containers alive")
 	fs.Func("cpus", "cores to give away (default: detected)", func(s string) error {
 		var cores float64
@@ -221,12 +223,18 @@ func (c *NodeConfig) cluster(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if c.Accept != "" && id != c.Accept {
+		if err := c.leave(ctx, id); err != nil {
+			return "", err
+		}
+		id = c.Accept
+	}
 	if c.store != nil {
 		of := c.store.Identity().Cluster
 		if id != "" && id != of {
 			return "", &placement.Error{
 				Kind: placement.KindRefused, What: fmt.Sprintf("the certificate in %s is of cluster %s, and this node serves %s", c.TLSDir, of, id),
-				Next: "issue one of its own cluster, or clear " + c.StateDir + " to move the node",
+				Next: "issue one of its own cluster, or start agentd once with --accept-cluster " + of + " to move the node",
 			}
 		}
 		return of, nil
@@ -236,6 +244,37 @@ func (c *NodeConfig) cluster(ctx context.Context) (string, error) {
 	}
 	info, err := c.ask(ctx)
 	return info.Cluster, err
+}
+
+// leave lets the node go from the cluster that it serves to the one that the
+// operator accepts, unless a copy of the former one is here, or may be: that
+// cluster could start another.
+func (c *NodeConfig) leave(ctx context.Context, former string) error {
+	if former == "" {
+		return nil
+	}
+	refuse := func(why string) error {
+		return &placement.Error{
+			Kind: placement.KindRefused, What: fmt.Sprintf("this node cannot leave cluster %s yet", former), Why: why,
+			Next: fmt.Sprintf("in that cluster: schedctl node drain %s --wait", c.Node),
+		}
+	}
+	listing, err := hostinfo.Docker(dockerd.Observe(c.dockerd(former, ""))).List(ctx)
+	if err != nil {
+		return refuse(err.Error())
+	}
+	for _, copied := range listing.Copies {
+		if copied.State != placement.CopyGone {
+			return refuse(fmt.Sprintf("%s is here, %s", copied.ID, copied.State))
+		}
+	}
+	for _, d := range listing.Daemons {
+		if !d.OK {
+			return refuse(fmt.Sprintf("the dockerd of %s does not say what it runs: %s", d.Owner, d.Err))
+		}
+	}
+	c.Logger.Warn("the node is moved to another cluster by the operator's word", "from", former, "to", c.Accept)
+	return agent.Accept(c.StateDir, c.Accept)
 }
 
 // ask asks the broadcaster who it is, until it answers.
