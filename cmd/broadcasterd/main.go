@@ -24,7 +24,7 @@ func define(fs *flag.FlagSet) func(context.Context, *slog.Logger) error {
 	cfg.Flags(fs)
 	fs.StringVar(&listen, "listen", "", "address that nodes dial (default: tls://0.0.0.0:7700 with --tls-dir, else tcp://127.0.0.1:7700)")
 	fs.StringVar(&cfg.Registry, "registry", "", "address of the image registry (default: 0.0.0.0:7701 with --tls-dir, else 127.0.0.1:7701)")
-	fs.StringVar(&cfg.CADir, "ca-dir", "/etc/longshore/ca", "the authority, as schedctl ca init makes it; with its key there certificates are renewed by themselves")
+	fs.StringVar(&cfg.CADir, "ca-dir", "/etc/longshore/ca", "the authority, as schedctl ca init makes it; with its key there certificates are renewed by themselves; the list revoked in it is read again when it changes")
 	fs.BoolVar(&cfg.Ephemeral, "ephemeral", false, "keep the ledger in memory: a restart forgets every app")
 	fs.BoolVar(&cfg.NewGeneration, "new-generation", false, "the ledger was restored from a copy: hold, and take over what the nodes run")
 	fs.StringVar(&cfg.Rebuild, "rebuild", "", "the ledger of the cluster with this `ID` is lost: make it anew of what the nodes run. The ID is in the file \"cluster\" of each node's state directory. Where there is a ledger it is kept")

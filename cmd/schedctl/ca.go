@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -38,10 +39,11 @@ may do everything, and user/alice may touch what alice owns.`,
   schedctl ca issue broadcaster/b1 --out b1           ca.pem, cert.pem and key.pem for --tls-dir
   schedctl ca issue agent/n7 --out n7/agentd
   schedctl ca issue user/alice --out alice
-  schedctl ca renew n7/agentd                         what its daemon could not renew by itself`,
+  schedctl ca renew n7/agentd                         what its daemon could not renew by itself
+  schedctl ca revoke agent/n7                         its certificates are not trusted any more`,
 	}
 	cmd.PersistentFlags().StringVar(&cfg.dir, "ca-dir", "/etc/longshore/ca", "the authority's directory; ca-key.pem in it is the cluster's great secret")
-	cmd.AddCommand(a.caInit(&cfg), a.caIssue(&cfg), a.caRenew(&cfg))
+	cmd.AddCommand(a.caInit(&cfg), a.caIssue(&cfg), a.caRenew(&cfg), a.caRevoke(&cfg))
 	return cmd
 }
 
@@ -160,6 +162,32 @@ func (a *app) askRenewal(ctx context.Context, dir string) ([]byte, error) {
 		return nil, err
 	}
 	return []byte(cert), nil
+}
+
+func (a *app) caRevoke(cfg *caConfig) *cobra.Command {
+	return &cobra.Command{
+		Use:   "revoke ROLE/NAME|SERIAL",
+		Short: "Let nobody in by the certificates of a daemon or a person any more",
+		Long: `Revoke adds a line to the file revoked beside the authority. ROLE/NAME means all of its
+certificates up to now: one that is issued later is good. SERIAL, as openssl x509 -serial
+tells it, means one alone, and not what it was renewed to. A broadcaster that has the
+directory (--ca-dir) reads the file within a second, closes links, lets nobody in and renews
+nothing by what is revoked; where the authority is on another machine copy the file into
+that directory. Containers run on: a node without its agent or hostinfo goes silent. To take a word
+back delete its line.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if _, err := a.openCA(*cfg); err != nil {
+				return err
+			}
+			line, err := pki.Revoke(cfg.dir, args[0])
+			if err != nil {
+				return err
+			}
+			a.made(map[string]string{"revoked": line, "dir": cfg.dir}, "revoked, in %s: %s\n", filepath.Join(cfg.dir, pki.RevokedFile), line)
+			return nil
+		},
+	}
 }
 
 func (a *app) openCA(cfg caConfig) (*pki.Authority, error) {

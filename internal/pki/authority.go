@@ -39,6 +39,7 @@ const (
 // Authority is the cluster's own certificate authority, with its key.
 type Authority struct {
 	Cluster string
+	dir     string
 	cert    *x509.Certificate
 	key     crypto.Signer
 }
@@ -91,7 +92,7 @@ func CreateAuthority(dir, cluster string) (*Authority, error) {
 	if err := replace(filepath.Join(dir, AuthorityFile), encodeCert(der), 0o644); err != nil {
 		return nil, err
 	}
-	return &Authority{Cluster: cluster, cert: cert, key: key}, nil
+	return &Authority{Cluster: cluster, dir: dir, cert: cert, key: key}, nil
 }
 
 // OpenAuthority reads the authority in dir. Without one there the error is
@@ -116,7 +117,7 @@ func OpenAuthority(dir string) (*Authority, error) {
 		if !cert.IsCA || len(cert.URIs) == 0 || cert.URIs[0].Scheme != scheme {
 			break
 		}
-		return &Authority{Cluster: cert.URIs[0].Host, cert: cert, key: key}, nil
+		return &Authority{Cluster: cert.URIs[0].Host, dir: dir, cert: cert, key: key}, nil
 	}
 	return nil, fmt.Errorf("%s: none of its %d certificates is the authority that the key beside it belongs to", filepath.Join(dir, AuthorityFile), len(certs))
 }
@@ -159,13 +160,21 @@ func (a *Authority) Issue(id Identity, key crypto.PublicKey, hosts []string, lif
 
 // Renew signs the certificate once more: the same identity, hosts, key and
 // time to live, from now on. It must be this authority's; that it has ended is
-// no obstacle: who may ask is for the caller to know.
+// no obstacle: who may ask is for the caller to know. One that is revoked is not
+// renewed.
 func (a *Authority) Renew(old *x509.Certificate) ([]byte, error) {
 	if err := old.CheckSignatureFrom(a.cert); err != nil {
 		return nil, fmt.Errorf("the certificate is not of this authority: %w", err)
 	}
 	id, err := Of(old)
 	if err != nil {
+		return nil, err
+	}
+	revoked, err := ReadRevoked(a.dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := revoked.Check(old); err != nil {
 		return nil, err
 	}
 	tmpl, err := template(old.Subject, old.NotAfter.Sub(old.NotBefore)-backdate)

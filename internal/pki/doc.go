@@ -18,7 +18,8 @@
 //	cert.pem   the own certificate, 0644
 //	key.pem    its key, 0600
 //
-// and the authority's own has ca.pem and ca-key.pem (0600). Files are replaced
+// and the authority's own has ca.pem, ca-key.pem (0600) and revoked, the list of
+// what is not trusted any more. Files are replaced
 // by rename. A renewal is a new cert.pem for the same key, so the two never
 // disagree, and a renewal needs no secret to travel.
 //
@@ -28,4 +29,6 @@
 //   - What cannot be read leaves what was read before in use.
 //   - A certificate that has ended ends handshakes and nothing else. The error
 //     names the date and what to do.
+//   - One that is revoked ends handshakes where the list is read, which is at the
+//     broadcaster, and the links there; and it is not renewed.
 package pki

@@ -15,7 +15,7 @@ import (
 func alert(text string) (what, next string) {
 	switch text {
 	case "tls: bad certificate":
-		return "the other end refuses our certificate", "issue another: schedctl ca issue"
+		return "the other end refuses our certificate: it may be revoked", "issue another: schedctl ca issue"
 	case "tls: expired certificate":
 		return "the other end says that our certificate has ended", "schedctl ca renew DIR; are the clocks right?"
 	case "tls: unknown certificate authority":

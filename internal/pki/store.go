@@ -25,6 +25,8 @@ type Store struct {
 	dir string
 	id  Identity
 
+	refuse func(*x509.Certificate) error // nil: none
+
 	mu      sync.Mutex
 	looked  time.Time
 	files   []fs.FileInfo // as they were then
@@ -54,6 +56,10 @@ func Open(dir string) (*Store, error) {
 	return s, nil
 }
 
+// Refuse has peers whose certificate check finds fault with not let in. Call it
+// before the store is used.
+func (s *Store) Refuse(check func(*x509.Certificate) error) { s.refuse = check }
+
 // Dir is where the files are.
 func (s *Store) Dir() string { return s.dir }
 
@@ -78,7 +84,14 @@ func (s *Store) Subject(cert *x509.Certificate) (role, name string, err error) {
 	if id.Cluster != s.id.Cluster {
 		return "", "", fmt.Errorf("%s is of cluster %s, and this is %s", id, id.Cluster, s.id.Cluster)
 	}
-	return id.Role, id.Name, nil
+	return id.Role, id.Name, s.refused(cert)
+}
+
+func (s *Store) refused(cert *x509.Certificate) error {
+	if s.refuse == nil {
+		return nil
+	}
+	return s.refuse(cert)
 }
 
 // now is what the files hold; files that cannot be used (half of a renewal, a
@@ -160,6 +173,9 @@ func (s *Store) config(leaf *x509.Certificate, key crypto.Signer, trusted *x509.
 		ServerName:   Identity{Cluster: s.id.Cluster, Role: placement.RoleBroadcaster}.serverName(),
 		ClientCAs:    trusted,
 		ClientAuth:   tls.RequireAndVerifyClientCert,
+		VerifyConnection: func(c tls.ConnectionState) error { // the authority has signed it
+			return s.refused(c.PeerCertificates[0])
+		},
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			if err := Ended(leaf, s.dir); err != nil {
 				return nil, err

@@ -203,6 +203,7 @@ func TestThreeMachines(t *testing.T) {
 	t.Run("roles", m.testRoles)
 	t.Run("strangers", m.testStrangers)
 	t.Run("second daemon", m.testSecondDaemon)
+	t.Run("revoked", m.testRevoked)
 	t.Run("renewal", func(t *testing.T) {
 		m.t = t
 		end = m.testRenewal(end)

@@ -67,6 +67,55 @@ func (m *machines) testStrangers(t *testing.T) {
 	}
 }
 
+// testRevoked: a word at the authority closes live links and lets in nobody by
+// what is revoked; it stops no container, and another certificate is good.
+func (m *machines) testRevoked(t *testing.T) {
+	m.t = t
+	bob := m.link(t, "bob")
+	for _, who := range []string{"user/bob", "agent/n3"} {
+		if out, code := m.schedctl("m1", "ops", "ca", "revoke", who, "--ca-dir", m.path("ca")); code != 0 {
+			t.Fatalf("schedctl ca revoke %s: %s", who, out)
+		}
+	}
+	select {
+	case <-bob.Done():
+	case <-time.After(10 * time.Second):
+		t.Error("bob's link lives on")
+	}
+	m.refused("it may be revoked", "bob", "ps")
+	m.refused("is revoked", "bob", "ca", "renew", m.path("bob"), "--ca-dir", m.path("ca"))
+	agents := func(want int) {
+		t.Helper()
+		cluster.Eventually(t, 30*time.Second, fmt.Sprintf("%d agents are connected", want), func() error {
+			if text, _ := m.schedctl("m2", "ops", "--json", "node", "ls"); strings.Count(text, `"agent":true`) != want {
+				return fmt.Errorf("%s", text)
+			}
+			return nil
+		})
+	}
+	agents(2)
+	cluster.Eventually(t, 20*time.Second, "the agent of n3 says why it has no link", func() error {
+		log, err := os.ReadFile(filepath.Join(m.dir, "m3-agentd.log"))
+		if !strings.Contains(string(log), "bad certificate") {
+			return fmt.Errorf("it does not: %w", err)
+		}
+		return nil
+	})
+	if err := m.answers(); err != nil {
+		t.Errorf("a certificate that is revoked stopped a container: %v", err)
+	}
+	m.issue("ca", "agent/n3", "agent-n3.new")
+	for _, file := range []string{pki.KeyFile, pki.CertFile} {
+		if err := os.Rename(m.path("agent-n3.new/"+file), m.path("agent-n3/"+file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	agents(3)
+	if err := m.answers(); err != nil {
+		t.Error(err)
+	}
+}
+
 // testRenewal: the agent of n2 renews its certificate by itself, and new links
 // use it: the old one has ended when they are made.
 func (m *machines) testRenewal(end func()) (next func()) {

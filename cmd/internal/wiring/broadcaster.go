@@ -29,7 +29,7 @@ type BroadcasterConfig struct {
 	Security
 	DataDir   string   // durable: the ledger and the images
 	RunDir    string   // of its unix sockets, made and locked; "": the caller sees to that
-	CADir     string   // the authority, if it is to renew certificates here
+	CADir     string   // the list of what is revoked, and the authority, if it is to renew certificates here
 	Listen    []string // addresses of nodes and clients, "tls://0.0.0.0:7700", "ipc:///run/longshore/broadcaster.sock"
 	Registry  string   // host:port of the image registry; without TLS on loopback
 	Ephemeral bool     // keep the ledger in memory: a restart forgets all
@@ -144,11 +144,15 @@ func (c BroadcasterConfig) run(ctx context.Context, office *dispatch, ledger *re
 	if err != nil {
 		return err
 	}
-	certificates := issuer{authority: key, logger: c.Logger}
+	revoked, err := newRevocation(c.CADir, c.store, c.Logger)
+	if err != nil {
+		return err
+	}
 	collector, err := hostinfo.NewCollector(hostinfo.CollectorConfig{Cluster: ledger.Cluster(), Logger: c.Logger}, ledger, agents)
 	if err != nil {
 		return err
 	}
+	certificates := issuer{authority: key, nodes: collector, logger: c.Logger}
 	sweeper, err := hostinfo.NewSweeper(hostinfo.SweeperConfig{Logger: c.Logger, Rand: newRand()}, collector, ledger, hostinfo.TCPProber{})
 	if err != nil {
 		return err
@@ -176,10 +180,11 @@ func (c BroadcasterConfig) run(ctx context.Context, office *dispatch, ledger *re
 		addresses.Listen = append(addresses.Listen, l.Addr())
 		g.Go(func() error {
 			cfg := office.config("broadcaster", methods, broadcaster.Actors)
-			cfg.Invoke = append(cfg.Invoke, broadcaster.TellCaller)
+			cfg.Invoke, cfg.OnLink = append(cfg.Invoke, broadcaster.TellCaller), revoked.onLink
 			return rpc.Serve(ctx, l, cfg)
 		})
 	}
+	g.Go(func() error { return revoked.Run(ctx) })
 	g.Go(func() error { return ledger.Run(ctx) })
 	g.Go(func() error { return collector.Run(ctx) })
 	g.Go(func() error { return sweeper.Run(ctx) })

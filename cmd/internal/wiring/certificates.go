@@ -15,9 +15,15 @@ import (
 	"longshore/rpc"
 )
 
+// nodes knows which node is given up.
+type nodes interface {
+	Nodes(ctx context.Context) ([]placement.NodeStatus, error)
+}
+
 // issuer renews certificates for those who show theirs.
 type issuer struct {
 	authority *pki.Authority // nil: its key is not here
+	nodes     nodes
 	logger    *slog.Logger
 }
 
@@ -28,7 +34,8 @@ func (i issuer) methods() rpc.Methods {
 }
 
 // renew signs what the caller has proven to own: nobody can ask for another's.
-func (i issuer) renew(_ context.Context, c *rpc.Call) (string, error) {
+// A node that is given up must come back first.
+func (i issuer) renew(ctx context.Context, c *rpc.Call) (string, error) {
 	if c.Peer.Certificate == nil {
 		return "", &placement.Error{Kind: placement.KindInvalid, What: "there is no certificate to renew", Why: "this link has none", Next: "call it on a tls:// address"}
 	}
@@ -39,12 +46,35 @@ func (i issuer) renew(_ context.Context, c *rpc.Call) (string, error) {
 			Next: "schedctl ca renew DIR, where the key is",
 		}
 	}
+	if err := i.given(ctx, c.Peer); err != nil {
+		return "", err
+	}
 	cert, err := i.authority.Renew(c.Peer.Certificate)
 	if err != nil {
 		return "", err
 	}
 	i.logger.Info("renewed a certificate", "identity", c.Peer.Role+"/"+c.Peer.Subject)
 	return string(cert), nil
+}
+
+// given refuses the processes of a node that is given up.
+func (i issuer) given(ctx context.Context, p rpc.Peer) error {
+	if p.Role != placement.RoleAgent && p.Role != placement.RoleHostinfo {
+		return nil
+	}
+	all, err := i.nodes.Nodes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range all {
+		if string(n.Node) == p.Subject && n.State == placement.NodeGivenUp {
+			return &placement.Error{
+				Kind: placement.KindRefused, What: fmt.Sprintf("the certificate of %s/%s is not renewed", p.Role, p.Subject),
+				Why: fmt.Sprintf("node %s is given up", n.Node), Next: "its agent registers when it comes back; then it may ask again",
+			}
+		}
+	}
+	return nil
 }
 
 // renewOwn is how the broadcaster itself gets a new one.
