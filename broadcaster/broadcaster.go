@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -61,6 +62,12 @@ type Log interface {
 	Holding() string
 }
 
+// Backups is the ledger's store as what can be copied while it is in use.
+type Backups interface {
+	// Backup writes a copy as of one moment, however slow w is.
+	Backup(w io.Writer) error
+}
+
 // View is what is known of all nodes.
 type View interface {
 	Nodes(ctx context.Context) ([]placement.NodeStatus, error)
@@ -97,6 +104,7 @@ type Deps struct {
 	Wishes  Wishes
 	Records Records
 	Log     Log
+	Backups Backups // nil: the ledger is in memory only
 	View    View
 	Images  Images
 	Agents  *Agents

@@ -28,6 +28,7 @@ func (b *Broadcaster) ClientMethods() rpc.Methods {
 	maps.Copy(methods, b.wishMethods())
 	maps.Copy(methods, b.relayMethods())
 	maps.Copy(methods, b.traceMethods())
+	maps.Copy(methods, b.backupMethods())
 	return methods
 }
 

@@ -231,7 +231,7 @@ func start(t *testing.T, nodes view, resolve images) *world {
 		t.Fatal(err)
 	}
 	w.b, err = broadcaster.New(broadcaster.Config{Registry: "http://r", Rand: rng(1), Logger: logger, Trace: w.tracer}, broadcaster.Deps{
-		Queue: w.ledger, Apps: w.ledger, Wishes: w.wishes, Records: w.ledger, Log: w.ledger, View: nodes, Images: resolve, Agents: broadcaster.NewAgents(logger),
+		Queue: w.ledger, Apps: w.ledger, Wishes: w.wishes, Records: w.ledger, Log: w.ledger, Backups: w.ledger, View: nodes, Images: resolve, Agents: broadcaster.NewAgents(logger),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -67,7 +67,7 @@ exec exits as the program that it runs.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(cmd.CommandPath()+" --help", "%v", err)
 	})
-	root.AddCommand(a.submit(), a.ps(), a.status(), a.explain(), a.trace(), a.events(), a.history(), a.rm(), a.retry(), a.stop(), a.start(), a.logs(), a.exec(), a.rpc(), a.node(), a.guard(), a.image(), a.ca(), a.dev(), a.devJanitor())
+	root.AddCommand(a.submit(), a.ps(), a.status(), a.explain(), a.trace(), a.events(), a.history(), a.rm(), a.retry(), a.stop(), a.start(), a.logs(), a.exec(), a.rpc(), a.node(), a.guard(), a.ledger(), a.image(), a.ca(), a.dev(), a.devJanitor())
 	wrapArgs(root)
 	return root
 }

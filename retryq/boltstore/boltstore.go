@@ -91,13 +91,35 @@ func (s *Store) Close() error {
 	return s.db.Close()
 }
 
-// Backup writes a copy of the store as of now; it goes on meanwhile.
+// Backup writes a copy of the store, as of one moment, which [Open] opens. The
+// store goes on meanwhile, however slow w is: the copy is first made beside the
+// file, which takes as much of its disk for so long. A transaction that is open
+// for long would keep the committer from letting the file grow.
 func (s *Store) Backup(w io.Writer) error {
-	return s.view(func(tx *bbolt.Tx) error {
-		_, err := tx.WriteTo(w)
+	spool, err := os.CreateTemp(filepath.Dir(s.path), "backup-*")
+	if err != nil {
+		return fmt.Errorf("copy the ledger: %w", err)
+	}
+	defer spool.Close()
+	if err := os.Remove(spool.Name()); err != nil { // it lives as long as it is open
+		return fmt.Errorf("copy the ledger: %w", err)
+	}
+	err = s.view(func(tx *bbolt.Tx) error {
+		_, err := tx.WriteTo(spool)
 		return err
 	})
+	if err != nil {
+		return fmt.Errorf("copy the ledger: %w", err)
+	}
+	if _, err := spool.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("copy the ledger: %w", err)
+	}
+	_, err = io.CopyBuffer(w, struct{ io.Reader }{spool}, make([]byte, backupChunk))
+	return err
 }
+
+// backupChunk is how much of a backup is written at once.
+const backupChunk = 256 << 10
 
 func (s *Store) view(f func(tx *bbolt.Tx) error) error {
 	err := s.db.View(f)

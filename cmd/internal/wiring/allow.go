@@ -43,6 +43,7 @@ func broadcasterGrants() grants {
 		"nodes":         people,
 		"node_change":   operator,
 		"guard_release": operator,
+		"ledger_backup": operator,
 		"exec":          people,
 		"call":          people, // nodes ask whether that person may
 		"call_stream":   people,

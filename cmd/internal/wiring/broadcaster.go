@@ -89,7 +89,7 @@ func (c BroadcasterConfig) Run(ctx context.Context, ready func(Addresses)) (err 
 	if err != nil {
 		return fmt.Errorf("open the image registry: %w", err)
 	}
-	return c.run(ctx, office, ledger, agents, registry, ready)
+	return c.run(ctx, office, ledger, store, agents, registry, ready)
 }
 
 // hold makes sure that no other broadcaster works in the same directories.
@@ -134,7 +134,7 @@ func (c BroadcasterConfig) openStore() (retryq.Store, error) {
 }
 
 // run joins ledger, collector, sweeper and broadcaster, and serves them.
-func (c BroadcasterConfig) run(ctx context.Context, office *dispatch, ledger *retryq.Ledger, agents *broadcaster.Agents, registry *images.Registry, ready func(Addresses)) error {
+func (c BroadcasterConfig) run(ctx context.Context, office *dispatch, ledger *retryq.Ledger, store retryq.Store, agents *broadcaster.Agents, registry *images.Registry, ready func(Addresses)) error {
 	shelf, told, err := listenImages(ctx, c.Registry, c.store)
 	if err != nil {
 		return fmt.Errorf("listen for images: %w", err)
@@ -158,8 +158,9 @@ func (c BroadcasterConfig) run(ctx context.Context, office *dispatch, ledger *re
 		return err
 	}
 	addresses := Addresses{Registry: told, Cluster: ledger.Cluster()}
+	backups, _ := store.(broadcaster.Backups) // one in memory has none
 	caster, err := broadcaster.New(broadcaster.Config{Registry: addresses.Registry, Alarm: c.alarm, Logger: c.Logger, Rand: newRand(), Trace: office.tracer}, broadcaster.Deps{
-		Queue: ledger, Apps: ledger, Wishes: ledger, Records: ledger, Log: ledger, View: collector, Images: resolver{registry}, Agents: agents,
+		Queue: ledger, Apps: ledger, Wishes: ledger, Records: ledger, Log: ledger, Backups: backups, View: collector, Images: resolver{registry}, Agents: agents,
 	})
 	if err != nil {
 		return err
