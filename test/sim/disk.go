@@ -12,6 +12,7 @@ import (
 type disk struct {
 	w     *world
 	store *memstore.Store
+	saved *memstore.Store // a copy that somebody took
 
 	full bool          // nothing that grows can be written
 	slow time.Duration // that a write takes besides, at most
@@ -101,4 +102,16 @@ func (d *disk) hangs(on bool) {
 		d.w.e.after(time.Duration(i+1)*100*time.Microsecond, uint64(i), write)
 	}
 	d.hung = nil
+}
+
+// rollBack kills broadcasterd, copies the saved file back and starts it again.
+func (d *disk) rollBack() {
+	w := d.w
+	w.server.kill()
+	d.hung, d.store = nil, d.saved.Clone()
+	w.tell("the ledger's file is copied back")
+	w.fired["ledger copied back"]++
+	w.work.rolledBack = true
+	w.judge.rolledBack(d.store)
+	w.startServer()
 }

@@ -200,6 +200,11 @@ var kinds = map[string]kind{
 		strike: func(w *world, _ *node) { w.disk.hangs(true) },
 		heal:   func(w *world, _ *node) { w.disk.hangs(false) },
 	},
+	"ledger copied back": {
+		weight: 1, most: 2 * time.Minute, all: true,
+		strike: func(w *world, _ *node) { w.disk.saved = w.disk.store.Clone() },
+		heal:   func(w *world, _ *node) { w.disk.rollBack() },
+	},
 	"half the nodes partitioned": {
 		weight: 1, most: 4 * time.Minute, all: true,
 		strike: func(w *world, _ *node) { w.half(func(n *node) { w.partition(n, true, true) }) },

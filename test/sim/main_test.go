@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"bufio"
+	"cmp"
 	"flag"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ var options = struct {
 	seeds      *int
 	every      *time.Duration
 	log        *string
+	only       *string
 	race       *string
 }{
 	seed:       flag.Uint64("seed", 1, "what is simulated; 0: anything"),
@@ -34,6 +36,7 @@ var options = struct {
 	seeds:      flag.Int("seeds", 4, "fresh seeds that TestSeeds runs; negative: until a signal"),
 	every:      flag.Duration("every", 8*time.Second, "mean time between two faults"),
 	log:        flag.String("log", "", "file for the whole trace"),
+	only:       flag.String("only", "", "the one kind of fault to inject; empty: all"),
 	race:       flag.String("race-binary", "", "a test binary built with -race, for TestSameTrace"),
 }
 
@@ -52,6 +55,9 @@ func config(t *testing.T, seed uint64) sim.Config {
 		cfg.Placements = 10 * n
 	}
 	cfg.Faults = sim.Faults(seed, n, cfg.Length, *options.every)
+	for i := range cfg.Faults {
+		cfg.Faults[i].Kind = cmp.Or(*options.only, cfg.Faults[i].Kind)
+	}
 	return cfg
 }
 

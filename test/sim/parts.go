@@ -104,7 +104,9 @@ func (n *node) startAgent() {
 		if !p.act("made", func() { n.inner = &inner{a} }) {
 			return errKilled
 		}
-		return remote.Run(p.ctx, a, a.Methods())
+		methods := a.Methods()
+		maps.Copy(methods, a.LinkMethods())
+		return remote.Run(p.ctx, a, methods)
 	})
 }
 

@@ -2,13 +2,17 @@ package sim
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/vmihailenco/msgpack/v5"
 
 	"longshore/internal/placement"
 	"longshore/retryq"
+	"longshore/retryq/memstore"
 	"longshore/retryq/rule"
 )
 
@@ -41,6 +45,32 @@ func (w *world) committed(t retryq.Txn, rev uint64) {
 	}
 }
 
+// rolledBack forgets the history that was lost, but for what was bound in it.
+func (j *judge) rolledBack(s *memstore.Store) {
+	j.recs, j.removed, j.slots = map[placement.ID]*known{}, map[placement.ID]bool{}, map[string]map[placement.ID]bool{}
+	j.wrong, j.calm = map[copyKey]*wrong{}, true
+	defer func() { j.calm = false }()
+	err := s.Scan(context.Background(), "", func(item retryq.Item) error {
+		switch {
+		case strings.HasPrefix(item.Key, "p/"):
+			j.recorded(decode[rule.Record](item.Value))
+		case strings.HasPrefix(item.Key, "t/"):
+			j.buried(decode[rule.Tomb](item.Value))
+		case strings.HasPrefix(item.Key, "n/"):
+			j.noded(decode[rule.Node](item.Value))
+		case strings.HasPrefix(item.Key, "m/"):
+			j.meta = decode[rule.Meta](item.Value)
+		}
+		return nil
+	})
+	if err != nil {
+		j.say("the copy of the ledger cannot be read: %v", err)
+	}
+	for _, key := range sortedRuns(j.runs) {
+		j.look(key)
+	}
+}
+
 // decode reads a record as the ledger wrote it.
 func decode[T any](b []byte) T {
 	var v T
@@ -50,4 +80,16 @@ func decode[T any](b []byte) T {
 		panic(fmt.Sprintf("sim: the ledger wrote what cannot be read: %v", err))
 	}
 	return v
+}
+
+// sortedRuns are all copies that run.
+func sortedRuns(runs map[boundKey][]copyKey) []copyKey {
+	var all []copyKey
+	for _, list := range runs {
+		all = append(all, list...)
+	}
+	slices.SortFunc(all, func(a, b copyKey) int {
+		return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.epoch, b.epoch), cmp.Compare(a.node.id, b.node.id))
+	})
+	return all
 }

@@ -19,9 +19,10 @@ const owners = 4
 // work is what the owners ask for. wish is what each asked for last and was
 // told is durable; a request without an answer is repeated until it has one.
 type work struct {
-	w    *world
-	wish map[string]map[string]placement.App // by owner, app; the deliveries'
-	busy int                                 // owners not done yet
+	w          *world
+	wish       map[string]map[string]placement.App // by owner, app; the deliveries'
+	busy       int                                 // owners not done yet
+	rolledBack bool                                // the ledger forgot something: owners say all again
 }
 
 // step is one thing that an owner asks for.
@@ -30,6 +31,7 @@ type step struct {
 	what   string
 	submit *placement.App
 	remove string // app
+	again  string // app: as wished, if the ledger may have forgotten it
 	node   *placement.NodeChange
 }
 
@@ -63,6 +65,9 @@ func (c *client) do(s step) {
 	e := c.p.w.e
 	if wait := s.at - e.now(); wait > 0 {
 		c.p.sleep(wait)
+	}
+	if s.again != "" && !c.p.act("wish", func() { s = c.p.w.work.repeat(ownerOf(c.p), s) }) || s.again != "" {
+		return
 	}
 	for c.p.ctx.Err() == nil {
 		err := c.try(s)
@@ -110,6 +115,20 @@ func (c *client) hangUp() {
 	}
 }
 
+// repeat is what an owner says again about an app: nothing, if nothing was
+// forgotten.
+func (k *work) repeat(owner string, s step) step {
+	app, wished := k.wish[owner][s.again]
+	switch {
+	case !k.rolledBack:
+		return s
+	case wished:
+		return step{what: s.what, submit: &app}
+	default:
+		return step{what: s.what, remove: s.again}
+	}
+}
+
 // done takes in what an owner was told.
 func (k *work) done(p *process, s step, err error) {
 	owner := ownerOf(p)
@@ -140,7 +159,11 @@ func (w *world) plan(owner string, i int) []step {
 	for at := time.Minute; at < w.cfg.Length; at += time.Duration(r.Int64N(int64(2*time.Minute))) + 5*time.Second {
 		steps = append(steps, w.change(r, owner, apps, at, i))
 	}
-	return append(steps, step{at: w.cfg.Length + time.Duration(r.Int64N(int64(time.Second))), what: "retries what failed"})
+	for n, app := range apps {
+		at := w.cfg.Length + time.Duration(n+1)*100*time.Millisecond
+		steps = append(steps, step{at: at, what: "says again " + app.Name, again: app.Name})
+	}
+	return append(steps, step{at: w.cfg.Length + 10*time.Second + time.Duration(r.Int64N(int64(time.Second))), what: "retries what failed"})
 }
 
 // change is one change of mind.
