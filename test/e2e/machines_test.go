@@ -229,6 +229,9 @@ func (m *machines) testRoles(t *testing.T) {
 	if text := m.must("ops", "--json", "ps", "--all"); !strings.Contains(text, "alice/hello/web/1") {
 		t.Errorf("an operator does not see alice's:\n%s", text)
 	}
+	if text, code := m.schedctl("m1", "no-certificate", "--endpoint", "ipc:///run/longshore/broadcaster.sock", "image", "push", "hello:latest", "--owner", "carol", "--binary", cluster.Bin("hello")); code != 0 {
+		t.Errorf("schedctl image push by the broadcaster's socket: %s", text)
+	}
 	link := m.link(t, "agent-n2")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()

@@ -191,6 +191,13 @@ func (c BroadcasterConfig) run(ctx context.Context, office *dispatch, ledger *re
 	g.Go(func() error { return sweeper.Run(ctx) })
 	g.Go(func() error { return caster.Run(ctx) })
 	g.Go(func() error { return serveHTTP(ctx, shelf, registry, c.Logger) })
+	if c.RunDir != "" {
+		near, err := listenImageSocket(ctx, c.RunDir, c.group)
+		if err != nil {
+			return fmt.Errorf("listen for images of this machine: %w", err)
+		}
+		g.Go(func() error { return serveHTTP(ctx, near, registry, c.Logger) })
+	}
 	g.Go(func() error { return c.renew(ctx, certificates.renewOwn(c.store)) })
 	ready(addresses)
 	return unlessEnded(ctx, g.Wait())
