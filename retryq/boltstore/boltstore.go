@@ -56,12 +56,13 @@ const (
 	revBucket   = "rev"
 )
 
-// Open opens or creates the file. It is refused when another process has it.
+// Open opens or creates the file. It is refused when another process has it, or
+// when a part of it is missing or damaged.
 func Open(path string, o Options) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make the ledger's directory: %w", err)
 	}
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType, NoStatistics: true})
+	db, err := openSound(path)
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, &placement.Error{
 			Kind: placement.KindRefused,

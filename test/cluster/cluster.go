@@ -27,6 +27,8 @@ type Options struct {
 	Nodes     int      // 0: 3
 	NodeFlags []string // more arguments for agentd and hostinfod
 	NoRedis   bool
+	// Machines: each node has a network namespace of its own, see [Node.Drop].
+	Machines bool
 }
 
 // Cluster is a running cluster.
@@ -41,6 +43,7 @@ type Cluster struct {
 	t        testing.TB
 	registry string
 	bridge   *hostnet.ClusterNet
+	ether    *ether // nil: the nodes are addresses of this machine
 }
 
 // Node is one node of it.
@@ -52,7 +55,8 @@ type Node struct {
 	Agent    *Process
 	Hostinfo *Process
 
-	c *Cluster
+	c     *Cluster
+	space string // its network namespace; "": the test's own
 }
 
 // Bin is the path of one of our programs.
@@ -91,15 +95,20 @@ func Start(t testing.TB, o Options) *Cluster {
 
 func (c *Cluster) startCentre(o Options) {
 	c.t.Helper()
-	listen, registry := "127.0.0.1:"+freePort(c.t), "127.0.0.1:"+freePort(c.t)
+	centre, flags := "127.0.0.1", []string(nil)
+	if o.Machines {
+		c.startEther(o.Nodes)
+		centre, flags = c.ether.centre(), c.certificate("broadcaster/b1")
+	}
+	listen, registry := centre+":"+freePort(c.t), centre+":"+freePort(c.t)
 	c.registry = "http://" + registry
 	c.Redis = newProcess(c.t, c.Dir, "redis", "redis-server",
 		"--port", "0", "--unixsocket", filepath.Join(c.Dir, "redis.sock"), "--save", "", "--appendonly", "no", "--dir", c.Dir)
 	if !o.NoRedis {
 		c.Redis.Start()
 	}
-	c.Broadcaster = newProcess(c.t, c.Dir, "broadcasterd", Bin("broadcasterd"),
-		"--data-dir", filepath.Join(c.Dir, "broadcaster"), "--run-dir", c.Dir, "--listen", "tcp://"+listen, "--registry", registry)
+	c.Broadcaster = newProcess(c.t, c.Dir, "broadcasterd", Bin("broadcasterd"), append(flags,
+		"--data-dir", filepath.Join(c.Dir, "broadcaster"), "--run-dir", c.Dir, "--listen", c.scheme()+listen, "--registry", registry)...)
 	c.Broadcaster.Start()
 	Eventually(c.t, 10*time.Second, "the broadcaster answers", func() error {
 		var info struct {
@@ -115,15 +124,21 @@ func (c *Cluster) startCentre(o Options) {
 	}
 	c.bridge = bridge
 	for i := range o.Nodes {
-		c.Nodes = append(c.Nodes, c.newNode(fmt.Sprintf("n%d", i+1), "tcp://"+listen, o))
+		c.Nodes = append(c.Nodes, c.newNode(i+1, c.scheme()+listen, o))
 	}
 }
 
-func (c *Cluster) newNode(name, broadcaster string, o Options) *Node {
+func (c *Cluster) newNode(i int, broadcaster string, o Options) *Node {
+	name := fmt.Sprintf("n%d", i)
 	n := &Node{Name: name, StateDir: filepath.Join(c.Dir, "nodes", name), RunDir: filepath.Join(c.Dir, name), c: c}
-	var err error
-	if n.Address, err = c.bridge.AddNodeAddress(c.t.Context(), placement.NodeID(name)); err != nil {
-		c.t.Fatal(err)
+	if o.Machines {
+		n.machineAddress(i)
+	} else {
+		address, err := c.bridge.AddNodeAddress(c.t.Context(), placement.NodeID(name))
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		n.Address = address
 	}
 	args := append([]string{
 		"--node", name, "--address", n.Address.String(), "--broadcaster", broadcaster,
@@ -132,8 +147,8 @@ func (c *Cluster) newNode(name, broadcaster string, o Options) *Node {
 	if !o.NoRedis {
 		args = append(args, "--redis", "unix://"+filepath.Join(c.Dir, "redis.sock"))
 	}
-	n.Agent = newProcess(c.t, c.Dir, "agentd-"+name, Bin("agentd"), args...)
-	n.Hostinfo = newProcess(c.t, c.Dir, "hostinfod-"+name, Bin("hostinfod"), args...)
+	n.Agent = n.process("agent", args)
+	n.Hostinfo = n.process("hostinfo", args)
 	return n
 }
 
@@ -272,6 +287,9 @@ func (c *Cluster) remove() {
 		if err := n.destroy(ctx); err != nil {
 			c.t.Errorf("remove node %s: %v", n.Name, err)
 		}
+	}
+	if c.ether != nil {
+		c.removeEther()
 	}
 	if c.bridge != nil {
 		if err := c.bridge.Remove(ctx); err != nil {

@@ -2,16 +2,13 @@ package cluster
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -172,23 +169,4 @@ func (t *trickle) Read(b []byte) (int, error) {
 func (t *trickle) Close() error {
 	t.s.flowing.Add(-1)
 	return t.body.Close()
-}
-
-// PushLarge pushes an image of the example program with a layer that no other
-// image has.
-func (c *Cluster) PushLarge(owner, tag string) {
-	c.t.Helper()
-	program, err := os.ReadFile(Bin("hello"))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	more := make([]byte, 4*slowFrom)
-	if _, err := rand.Read(more); err != nil {
-		c.t.Fatal(err)
-	}
-	path := filepath.Join(c.Dir, "large")
-	if err := os.WriteFile(path, append(program, more...), 0o700); err != nil { // what follows an ELF file is not looked at
-		c.t.Fatal(err)
-	}
-	c.Must("image", "push", tag, "--owner", owner, "--binary", path)
 }

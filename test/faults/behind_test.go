@@ -3,6 +3,7 @@ package faults_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -136,10 +137,13 @@ func stranger(s *stage) func() {
 func forged(s *stage) func() {
 	seen := s.victim()
 	id := strings.Replace(string(seen.ID), quiet, "forged", 1)
-	remove := s.create(seen, map[string]string{
-		"longshore.cluster": s.c.ID, "longshore.id": id, "longshore.node": seen.Node,
-		"longshore.epoch": string(seen.Epoch), "longshore.digest": seen.Digest,
-	})
+	have, err := s.docker(seen.Socket).ContainerInspect(s.ctx, seen.Container)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	labels := maps.Clone(have.Config.Labels)
+	labels["longshore.id"] = id
+	remove := s.create(seen, labels)
 	began := time.Now()
 	cluster.Eventually(s.t, seenWithin, "node show names it", func() error {
 		status, err := s.status(seen.Node)

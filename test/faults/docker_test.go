@@ -19,14 +19,14 @@ func dockerKinds() []kind {
 		{row: "containerd kill -9 while placing", times: 8, busy: true, inject: killed("containerd")},
 		{row: "all daemons of a node kill -9", times: 6, inject: allDaemonsKilled},
 		{row: "dockerd hung 5 s", times: 6, busy: true, still: true, inject: hung("dockerd", 5*time.Second)},
-		{row: "dockerd hung 30 s", times: 2, still: true, inject: hung("dockerd", 30*time.Second)},
-		{row: "dockerd hung 90 s", times: 1, still: true, inject: hung("dockerd", 90*time.Second)},
+		{row: "dockerd hung 30 s", times: 2, inject: hung("dockerd", 30*time.Second)},
+		{row: "dockerd hung 90 s", times: 1, inject: hung("dockerd", 90*time.Second)},
 		{row: "containerd hung 5 s", times: 6, busy: true, still: true, inject: hung("containerd", 5*time.Second)},
 		{row: "containerd hung 30 s", times: 2, still: true, inject: hung("containerd", 30*time.Second)},
 		{row: "one of several daemons unreachable 20 s", times: 3, still: true, inject: socketMoved},
-		{row: "slow pull", times: 3, still: true, inject: slowPull},
-		{row: "pull cut half way", times: 4, still: true, inject: failingPull((*cluster.SlowRegistry).Cut)},
-		{row: "registry answers 500", times: 4, still: true, inject: failingPull((*cluster.SlowRegistry).Fail)},
+		{row: "slow pull", times: 3, pull: true, still: true, inject: slowPull},
+		{row: "pull cut half way", times: 4, pull: true, still: true, inject: failingPull((*cluster.SlowRegistry).Cut)},
+		{row: "registry answers 500", times: 4, pull: true, still: true, inject: failingPull((*cluster.SlowRegistry).Fail)},
 		{row: "a start that fails", times: 6, still: true, inject: startFails},
 		{row: "a container that exits at once", times: 6, still: true, inject: exitsAtOnce},
 		{row: "an image that nobody has", times: 6, still: true, inject: noImage},
@@ -62,7 +62,8 @@ func allDaemonsKilled(s *stage) func() {
 	return nil
 }
 
-// hung stops a daemon with SIGSTOP: what it does not list is not absent.
+// hung stops a daemon with SIGSTOP: what it does not list is not absent. After
+// 30 s its copies are lost, and start elsewhere.
 func hung(program string, d time.Duration) func(*stage) func() {
 	return func(s *stage) func() {
 		n, pid := s.daemon(program)
@@ -134,9 +135,10 @@ func (s *stage) tells(a placement.App, what string, why func(placement.Status) e
 func (s *stage) name(base string) string { return fmt.Sprintf("%s%d", base, s.number) }
 
 func startFails(s *stage) func() {
-	a := single(s.name("nostart"), func(x *placement.Service) { x.Request.Command = []string{"/no/such/program"} })
+	s.c.PushUnstartable("alice", "broken:latest")
+	a := single(s.name("nostart"), func(x *placement.Service) { x.Request.Image = "broken:latest" })
 	s.tells(a, "ps says that the program cannot be started", func(status placement.Status) error {
-		if !strings.Contains(status.Why, "no such file") {
+		if !strings.Contains(status.Why, "exec format error") {
 			return errNotYet
 		}
 		return nil
@@ -193,7 +195,7 @@ func (s *stage) pulls() placement.App {
 }
 
 func slowPull(s *stage) func() {
-	registry := s.registry()
+	registry := s.registry
 	registry.Slow(true)
 	s.pulls()
 	s.see("a layer comes slowly", func() error {
@@ -208,7 +210,7 @@ func slowPull(s *stage) func() {
 
 func failingPull(fail func(*cluster.SlowRegistry, bool)) func(*stage) func() {
 	return func(s *stage) func() {
-		registry := s.registry()
+		registry := s.registry
 		fail(registry, true)
 		s.pulls()
 		s.see("a pull has failed", func() error {
@@ -220,12 +222,4 @@ func failingPull(fail func(*cluster.SlowRegistry, bool)) func(*stage) func() {
 		s.lasts(3 * time.Second)
 		return func() { fail(registry, false) }
 	}
-}
-
-// registry is the row's slow registry.
-func (s *stage) registry() *cluster.SlowRegistry {
-	if s.slow == nil {
-		s.slow = s.c.SlowRegistry()
-	}
-	return s.slow
 }

@@ -26,6 +26,7 @@ type kind struct {
 	// still: no container of an app that nobody changed is another one after it.
 	still   bool
 	options cluster.Options
+	pull    bool // the registry can be slow, or fail
 	// inject does the fault, and returns what ends it; nil: nothing has to.
 	inject func(s *stage) (heal func())
 }
@@ -38,6 +39,7 @@ func families() map[string][]kind {
 		"broadcaster": broadcasterKinds(),
 		"docker":      dockerKinds(),
 		"behind":      behindKinds(),
+		"network":     networkKinds(),
 	}
 }
 

@@ -30,12 +30,12 @@ type stage struct {
 	result  *result
 	number  int // of the fault, from 0
 
-	ctx     context.Context //nolint:containedctx // of the row
-	busy    app
-	version int
-	calls   sync.WaitGroup
-	slow    *cluster.SlowRegistry // nil: not in place
-	end     func()
+	ctx      context.Context //nolint:containedctx // of the row
+	busy     app
+	version  int
+	calls    sync.WaitGroup
+	registry *cluster.SlowRegistry // of kinds that pull
+	end      func()
 }
 
 func newStage(t *testing.T, k kind, seed uint64, r *result) *stage {
@@ -47,6 +47,9 @@ func newStage(t *testing.T, k kind, seed uint64, r *result) *stage {
 		t: t, c: c, rand: rand.New(rand.NewPCG(seed, 1)), checker: checker, result: r,
 		load: &load{c: c, checker: checker, say: t.Logf},
 		ctx:  ctx, busy: app{owner: "alice", name: "busy", token: true},
+	}
+	if k.pull {
+		s.registry = c.SlowRegistry() // before anybody has a connection to it
 	}
 	c.PushHello("alice", "hello:latest")
 	c.PushHello("bob", "hello:latest")
