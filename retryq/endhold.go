@@ -115,11 +115,18 @@ func (l *Ledger) reclaim(ctx context.Context) error {
 	return nil
 }
 
+// daemonOf is an owner's daemon on a node. One that could not be listed says
+// nothing about its copies, though its node was.
+type daemonOf struct {
+	node  placement.NodeID
+	owner string
+}
+
 // inventory is what the nodes listed under this start: of each placement the
 // running copy with the highest epoch, and whether a (node, epoch) is there in
-// any form; and which nodes listed.
-func (l *Ledger) inventory() (best map[placement.ID]runningCopy, present map[placement.ID][]placement.Holder, listed map[placement.NodeID]bool) {
-	best, present, listed = make(map[placement.ID]runningCopy), make(map[placement.ID][]placement.Holder), make(map[placement.NodeID]bool)
+// any form; and which daemons were listed.
+func (l *Ledger) inventory() (best map[placement.ID]runningCopy, present map[placement.ID][]placement.Holder, listed map[daemonOf]bool) {
+	best, present, listed = make(map[placement.ID]runningCopy), make(map[placement.ID][]placement.Holder), make(map[daemonOf]bool)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, node := range sortedKeys(l.mem.nodes) {
@@ -127,7 +134,10 @@ func (l *Ledger) inventory() (best map[placement.ID]runningCopy, present map[pla
 		if !n.registered || !n.listed || n.listing == nil || n.listing.at == nil {
 			continue
 		}
-		listed[node] = true
+		for _, d := range n.listing.daemons {
+			root := n.rec.Roots[d.Owner]
+			listed[daemonOf{node, d.Owner}] = d.OK && (root == "" || root == d.Root)
+		}
 		for _, c := range n.listing.copies {
 			h := placement.Holder{Node: node, Epoch: c.Epoch, At: *n.listing.at}
 			present[c.ID] = append(present[c.ID], h)
@@ -140,7 +150,7 @@ func (l *Ledger) inventory() (best map[placement.ID]runningCopy, present map[pla
 }
 
 // unconfirm puts a record back whose bound copy is not the one to keep.
-func (l *Ledger) unconfirm(ctx context.Context, id placement.ID, best map[placement.ID]runningCopy, present map[placement.ID][]placement.Holder, listed map[placement.NodeID]bool) error {
+func (l *Ledger) unconfirm(ctx context.Context, id placement.ID, best map[placement.ID]runningCopy, present map[placement.ID][]placement.Holder, listed map[daemonOf]bool) error {
 	return l.loss(ctx, id, "not confirmed after the ledger was rolled back", func(rec rule.Record, slot rule.Slot, next placement.Epoch) (rule.Record, rule.Slot, rule.Outcome) {
 		if rec.Bound == nil {
 			return rec, slot, rule.Nothing
@@ -150,7 +160,7 @@ func (l *Ledger) unconfirm(ctx context.Context, id placement.ID, best map[placem
 		if here && (!runs || rec.Bound.Is(keep.holder.Node, keep.holder.Epoch) || rec.Leaving()) {
 			return rec, slot, rule.Nothing
 		}
-		return rule.Unconfirmed(rec, slot, listed[rec.Bound.Node], next)
+		return rule.Unconfirmed(rec, slot, listed[daemonOf{rec.Bound.Node, id.Owner()}], next)
 	})
 }
 

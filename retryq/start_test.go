@@ -249,6 +249,40 @@ func TestRolledBackFileIsSeen(t *testing.T) {
 	})
 }
 
+// TestRollbackProvesNothingOfAMuteDaemon: a node was listed, and the daemon of
+// the only copy was not, so that the copy may still run.
+func TestRollbackProvesNothingOfAMuteDaemon(t *testing.T) {
+	onFile(t, func(w *world, rollBack func()) {
+		n1 := w.node("n1")
+		w.submit(app(1))
+		w.place(n1)
+		rollBack() // saved: web/1 bound to n1
+		n1.openLink()
+		n1.register()
+		n1.list()
+		w.submit(func() placement.App { a := app(1); a.Owner = "bob"; return a }())
+		n1.list()
+		rollBack() // puts back
+		n1.openLink()
+		n1.register()
+		mute := n1.full()
+		mute.Copies = nil
+		for i, d := range mute.Daemons {
+			if d.Owner == "alice" {
+				mute.Daemons[i] = placement.DaemonListing{Owner: "alice", Err: "it does not answer"}
+			}
+		}
+		n1.report(mute)
+		if why := w.l.Holding(); why != "" || w.l.Mark().Gen != 2 {
+			t.Fatalf("generation %d, holding: %s", w.l.Mark().Gen, why)
+		}
+		if orders := n1.list(); len(orders) != 0 {
+			t.Fatalf("the only copy is stopped: %v", orders)
+		}
+		w.expect(web1, placement.Running, "n1")
+	})
+}
+
 func TestRollbackAdoptsTheHighestEpochWhereItsSlotIsFree(t *testing.T) {
 	onFile(t, func(w *world, rollBack func()) {
 		t := w.t
