@@ -29,7 +29,8 @@ type judge struct {
 	runs    map[boundKey][]copyKey
 
 	violations []string
-	calm       bool // what is taken in is no news
+	forgiven   map[boundKey]bool // not to run by a history that was lost: its orders may still come
+	calm       bool              // what is taken in is no news
 }
 
 type boundKey struct {
@@ -58,7 +59,7 @@ func newJudge(w *world) *judge {
 	return &judge{
 		w: w, recs: map[placement.ID]*known{}, bound: map[boundKey]placement.NodeID{}, removed: map[placement.ID]bool{},
 		slots: map[string]map[placement.ID]bool{}, drained: map[placement.NodeID]bool{},
-		wrong: map[copyKey]*wrong{}, runs: map[boundKey][]copyKey{},
+		wrong: map[copyKey]*wrong{}, runs: map[boundKey][]copyKey{}, forgiven: map[boundKey]bool{},
 	}
 }
 
@@ -226,6 +227,9 @@ func (j *judge) started(n *node, c *container) {
 // stopping checks that no copy is stopped that may run.
 func (j *judge) stopping(n *node, c *container) {
 	k := j.recs[c.ID]
+	if j.forgiven[boundKey{c.ID, c.Epoch}] {
+		return
+	}
 	if c.State == placement.CopyRunning && k != nil && k.rec.Live() && k.rec.Bound.Is(n.id, c.Epoch) && !j.drained[n.id] {
 		j.say("%s stops %s at epoch %s, which is bound to it", n.id, c.ID, c.Epoch)
 	}

@@ -47,6 +47,9 @@ func (w *world) committed(t retryq.Txn, rev uint64) {
 
 // rolledBack forgets the history that was lost, but for what was bound in it.
 func (j *judge) rolledBack(s *memstore.Store) {
+	for key := range j.wrong {
+		j.forgiven[key.boundKey] = true
+	}
 	j.recs, j.removed, j.slots = map[placement.ID]*known{}, map[placement.ID]bool{}, map[string]map[placement.ID]bool{}
 	j.wrong, j.calm = map[copyKey]*wrong{}, true
 	defer func() { j.calm = false }()

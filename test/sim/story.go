@@ -32,8 +32,20 @@ func Shrink(faults []Fault, fails func([]Fault) bool) []Fault {
 
 var (
 	replicaName = regexp.MustCompile(`o\d+/app\d+/s\d+/\d+`)
+	numbers     = regexp.MustCompile(`\S*\d\S*`)
 	nodeName    = regexp.MustCompile(`\bn\d+\b`)
 )
+
+// Kind is what the first violation says, without times, names and numbers; ""
+// if there is none.
+func (r Result) Kind() string {
+	if len(r.Violations) == 0 {
+		return ""
+	}
+	_, text, _ := strings.Cut(r.Violations[0], "  ")
+	text, _, _ = strings.Cut(text, "(")
+	return numbers.ReplaceAllString(text, "#")
+}
 
 // Relevant is the story as far as it has to do with the first violation: what
 // happened to its placement, and what went wrong on the nodes that had it.
