@@ -97,6 +97,7 @@ func TestNodeSocket(t *testing.T) {
 	}
 	late := s.publish(n)
 	s.look()
+	scripts(t, c, n)
 
 	c.Broadcaster.Kill()
 	c.Redis.Kill()
