@@ -92,9 +92,10 @@ type Config struct {
 	Registry string     // http address of the image registry, for clients that push
 	Rand     *rand.Rand // read once, by New: all choices follow from the seed drawn
 	Logger   *slog.Logger
-	Chains   int           // placements offered at the same time; 0: 256
-	Trace    *trace.Tracer // nil: nothing is traced
-	Alarm    func() string // what an operator should know of this broadcaster; nil, "": nothing
+	Chains   int                  // placements offered at the same time; 0: 256
+	Trace    *trace.Tracer        // nil: nothing is traced
+	Disk     func() (Disk, error) // of the ledger; nil: it is in memory
+	Alarm    func() string        // what an operator should know of this broadcaster; nil, "": nothing
 }
 
 // Deps are the parts a broadcaster works with.

@@ -15,11 +15,19 @@ type Info struct {
 	V        int            `json:"v"` // [placement.Format]
 	Cluster  string         `json:"cluster"`
 	Mark     placement.Mark `json:"mark"`
-	Registry string         `json:"registry"`          // http address of the image registry
-	Nodes    int            `json:"nodes"`             // that ever registered
-	Ready    int            `json:"ready"`             // that can take work now
-	Holding  string         `json:"holding,omitempty"` // what is held back and why: by the mass guard, or since the ledger's start
-	Alarm    string         `json:"alarm,omitempty"`   // what an operator should know of the broadcaster itself
+	Registry string         `json:"registry"`           // http address of the image registry
+	Nodes    int            `json:"nodes"`              // that ever registered
+	Ready    int            `json:"ready"`              // that can take work now
+	Holding  string         `json:"holding,omitempty"`  // what is held back and why: by the mass guard, or since the ledger's start
+	Lockless bool           `json:"lockless,omitempty"` // a node said a moment ago that it cannot reach the lock table
+	Disk     *Disk          `json:"disk,omitempty"`     // where the ledger is
+	Alarm    string         `json:"alarm,omitempty"`    // what an operator should know of the broadcaster itself
+}
+
+// Disk is the space of a file system, in bytes.
+type Disk struct {
+	Free  int64 `json:"free"`
+	Total int64 `json:"total"`
 }
 
 // ClientMethods is what schedctl and scripts call.
@@ -205,7 +213,14 @@ func (b *Broadcaster) info(ctx context.Context, _ *rpc.Call) (Info, error) {
 		holding = strings.TrimPrefix(holding+"; "+since, "; ")
 	}
 	ready, _ := Eligible(nodes, placement.Request{})
+	var disk *Disk
+	if b.cfg.Disk != nil {
+		if d, err := b.cfg.Disk(); err == nil {
+			disk = &d
+		}
+	}
 	return Info{
+		Disk: disk, Lockless: b.locksGone(),
 		V: placement.Format, Cluster: b.deps.Records.Cluster(), Mark: b.deps.Records.Mark(),
 		Registry: b.cfg.Registry, Nodes: len(nodes), Ready: len(ready), Holding: holding, Alarm: b.cfg.Alarm(),
 	}, nil

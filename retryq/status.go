@@ -18,6 +18,7 @@ func (l *Ledger) status(e *entry) placement.Status {
 	s := placement.Status{
 		Replica: r.ID.Replica(), ID: r.ID, State: r.State, Wanted: l.mem.isWanted(r.ID),
 		Epoch: r.Epoch, Digest: r.Digest, Image: r.Request.Image, Ports: r.Request.Ports, Needs: r.Request.Needs, Pinned: r.Request.Node != "",
+		HAToken: r.Request.HAToken, HADomain: r.Request.HADomain,
 		Since: millis(now.Sub(e.since)), Phase: e.phase, Why: cmp.Or(r.Why, e.why), Tries: e.tries,
 	}
 	if r.Bound != nil {

@@ -39,6 +39,7 @@ func newRoot(stdin io.Reader, stdout, stderr io.Writer) *cobra.Command {
   schedctl history APP/SERVICE/N  all that became of it, by whom and why
   schedctl logs APP/SERVICE/N     what it wrote; exec runs a program in it
   schedctl rm APP                 end it
+  schedctl doctor                 is all as it should be, and if not, what to do
   schedctl rpc TARGET METHOD ...  call any method of a broadcaster or a node
 
 Exit codes: 0 wanted state reached, 1 failure, 2 usage or invalid file,
@@ -67,7 +68,7 @@ exec exits as the program that it runs.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(cmd.CommandPath()+" --help", "%v", err)
 	})
-	root.AddCommand(a.submit(), a.ps(), a.status(), a.explain(), a.trace(), a.events(), a.history(), a.rm(), a.retry(), a.stop(), a.start(), a.logs(), a.exec(), a.rpc(), a.node(), a.guard(), a.ledger(), a.image(), a.ca(), a.dev(), a.devJanitor())
+	root.AddCommand(a.submit(), a.ps(), a.status(), a.explain(), a.trace(), a.events(), a.history(), a.rm(), a.retry(), a.stop(), a.start(), a.logs(), a.exec(), a.rpc(), a.node(), a.guard(), a.doctor(), a.ledger(), a.image(), a.ca(), a.dev(), a.devJanitor())
 	wrapArgs(root)
 	return root
 }

@@ -51,6 +51,7 @@ func TestUsage(t *testing.T) {
 		{line: "status a/b/c", code: 2, stderr: `"a/b/c" names no app`},
 		{line: "explain web", code: 2, stderr: "a replica is APP/SERVICE/N"},
 		{line: "explain shop/web/zero", code: 2, stderr: `"zero" is not a number from 1`},
+		{line: "doctor --help", stdout: "exits with 1"},
 		{line: "node drain --help", stdout: "one after the other"},
 		{line: "guard release now", code: 2, stderr: "does not take 1 argument"},
 		{line: "events --help", stdout: "by whom, and why"},

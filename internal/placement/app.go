@@ -89,8 +89,10 @@ type Status struct {
 	Image    string    `json:"image"`
 	Ports    []Port    `json:"ports,omitempty"`
 	Needs    Resources `json:"needs"`
-	Pinned   bool      `json:"pinned,omitempty"` // to one node, by its request
-	Since    Millis    `json:"since"`            // in this state for so long; as far back as this broadcaster knows
+	HAToken  string    `json:"ha_token,omitempty"`
+	HADomain string    `json:"ha_domain,omitempty"` // "": node
+	Pinned   bool      `json:"pinned,omitempty"`    // to one node, by its request
+	Since    Millis    `json:"since"`               // in this state for so long; as far back as this broadcaster knows
 	Phase    string    `json:"phase,omitempty"`
 	Why      string    `json:"why,omitempty"` // why it waits, failed or ended, one line
 	ExitCode int       `json:"exit_code"`

@@ -10,8 +10,8 @@ type Register struct {
 	V       int               `json:"v"`       // [Format]
 	Cluster string            `json:"cluster"` // "" if the node serves none yet
 	Node    NodeID            `json:"node"`
-	Session uint64            `json:"session"`        // in its file; 0: none
-	Mark    Mark              `json:"mark"`           // the highest it has seen
+	Session uint64            `json:"session"` // in its file; 0: none
+	Mark    Mark              `json:"mark"`    // the highest it has seen
 	Address string            `json:"address"`
 	Labels  map[string]string `json:"labels,omitempty"` // arch, os, kernel ...
 }

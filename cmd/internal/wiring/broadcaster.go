@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"longshore/broadcaster"
 	"longshore/hostinfo"
@@ -133,6 +134,15 @@ func (c BroadcasterConfig) openStore() (retryq.Store, error) {
 	return store, nil
 }
 
+// disk is the space where the ledger is.
+func (c BroadcasterConfig) disk() (broadcaster.Disk, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(c.DataDir, &s); err != nil {
+		return broadcaster.Disk{}, err
+	}
+	return broadcaster.Disk{Free: int64(s.Bavail) * s.Bsize, Total: int64(s.Blocks) * s.Bsize}, nil
+}
+
 // run joins ledger, collector, sweeper and broadcaster, and serves them.
 func (c BroadcasterConfig) run(ctx context.Context, office *dispatch, ledger *retryq.Ledger, store retryq.Store, agents *broadcaster.Agents, registry *images.Registry, ready func(Addresses)) error {
 	shelf, told, err := listenImages(ctx, c.Registry, c.store)
@@ -159,7 +169,7 @@ func (c BroadcasterConfig) run(ctx context.Context, office *dispatch, ledger *re
 	}
 	addresses := Addresses{Registry: told, Cluster: ledger.Cluster()}
 	backups, _ := store.(broadcaster.Backups) // one in memory has none
-	caster, err := broadcaster.New(broadcaster.Config{Registry: addresses.Registry, Alarm: c.alarm, Logger: c.Logger, Rand: newRand(), Trace: office.tracer}, broadcaster.Deps{
+	caster, err := broadcaster.New(broadcaster.Config{Registry: addresses.Registry, Disk: c.disk, Alarm: c.alarm, Logger: c.Logger, Rand: newRand(), Trace: office.tracer}, broadcaster.Deps{
 		Queue: ledger, Apps: ledger, Wishes: ledger, Records: ledger, Log: ledger, Backups: backups, View: collector, Images: resolver{registry}, Agents: agents,
 	})
 	if err != nil {
