@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
@@ -27,6 +26,13 @@ type Options struct {
 	Nodes     int      // 0: 3
 	NodeFlags []string // more arguments for agentd and hostinfod
 	NoRedis   bool
+	// RedisRelay: the nodes reach Redis through [Cluster.Relay].
+	RedisRelay bool
+	// LedgerDisk: the ledger and the images are on a disk of so many MiB, see
+	// [Cluster.FillLedger].
+	LedgerDisk int
+	// NodeDisk: so is the state of the first node, see [Node.Fill].
+	NodeDisk int
 	// Machines: each node has a network namespace of its own, see [Node.Drop].
 	Machines bool
 }
@@ -38,12 +44,16 @@ type Cluster struct {
 	Endpoint    string // of the broadcaster, for schedctl
 	Broadcaster *Process
 	Redis       *Process
+	Relay       *Relay // before Redis, if asked for
 	Nodes       []*Node
 
-	t        testing.TB
-	registry string
-	bridge   *hostnet.ClusterNet
-	ether    *ether // nil: the nodes are addresses of this machine
+	t            testing.TB
+	registry     string
+	redisAddress string // of the socket that the nodes know
+	bridge       *hostnet.ClusterNet
+	ether        *ether   // nil: the nodes are addresses of this machine
+	env          []string // of schedctl
+	disks        []string // mounted
 }
 
 // Node is one node of it.
@@ -107,6 +117,17 @@ func (c *Cluster) startCentre(o Options) {
 	if !o.NoRedis {
 		c.Redis.Start()
 	}
+	c.redisAddress = filepath.Join(c.Dir, "redis.sock")
+	if o.RedisRelay {
+		c.redisAddress += ".relay"
+		c.Relay = NewRelay(c.t, "unix", c.redisAddress, filepath.Join(c.Dir, "redis.sock"))
+	}
+	if o.Machines {
+		c.env = []string{"LONGSHORE_ENDPOINT=tls://" + listen, "LONGSHORE_TLS_DIR=" + c.certificate("operator/ops")[1]}
+	}
+	if o.LedgerDisk > 0 {
+		c.small(filepath.Join(c.Dir, "broadcaster"), o.LedgerDisk)
+	}
 	c.Broadcaster = newProcess(c.t, c.Dir, "broadcasterd", Bin("broadcasterd"), append(flags,
 		"--data-dir", filepath.Join(c.Dir, "broadcaster"), "--run-dir", c.Dir, "--listen", c.scheme()+listen, "--registry", registry)...)
 	c.Broadcaster.Start()
@@ -131,6 +152,9 @@ func (c *Cluster) startCentre(o Options) {
 func (c *Cluster) newNode(i int, broadcaster string, o Options) *Node {
 	name := fmt.Sprintf("n%d", i)
 	n := &Node{Name: name, StateDir: filepath.Join(c.Dir, "nodes", name), RunDir: filepath.Join(c.Dir, name), c: c}
+	if o.NodeDisk > 0 && i == 1 {
+		c.small(n.StateDir, o.NodeDisk)
+	}
 	if o.Machines {
 		n.machineAddress(i)
 	} else {
@@ -145,7 +169,7 @@ func (c *Cluster) newNode(i int, broadcaster string, o Options) *Node {
 		"--state-dir", n.StateDir, "--run-dir", n.RunDir, "--pause", Bin("longshore-pause"),
 	}, o.NodeFlags...)
 	if !o.NoRedis {
-		args = append(args, "--redis", "unix://"+filepath.Join(c.Dir, "redis.sock"))
+		args = append(args, "--redis", "unix://"+c.redisAddress)
 	}
 	n.Agent = n.process("agent", args)
 	n.Hostinfo = n.process("hostinfo", args)
@@ -208,7 +232,7 @@ func (c *Cluster) Call(method string, result any, args ...any) error {
 func (c *Cluster) Schedctl(args ...string) (stdout, stderr string, code int) {
 	c.t.Helper()
 	cmd := exec.Command(Bin("schedctl"), args...)
-	cmd.Env = append(os.Environ(), "LONGSHORE_ENDPOINT="+c.Endpoint)
+	cmd.Env = append(append(os.Environ(), "LONGSHORE_ENDPOINT="+c.Endpoint), c.env...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
@@ -296,41 +320,11 @@ func (c *Cluster) remove() {
 			c.t.Errorf("remove the bridge: %v", err)
 		}
 	}
+	for _, dir := range c.disks {
+		c.sh("umount -l " + dir)
+	}
 	if err := os.RemoveAll(c.Dir); err != nil {
 		c.t.Errorf("remove the cluster's directory: %v", err)
-	}
-}
-
-// keepLogs keeps what the processes wrote, in the directory that the
-// environment's LOGS names, if it does.
-func (c *Cluster) keepLogs() {
-	dir := os.Getenv("LOGS")
-	if dir == "" {
-		return
-	}
-	logs, _ := filepath.Glob(filepath.Join(c.Dir, "*.log")) // the patterns are right
-	daemons, _ := filepath.Glob(filepath.Join(c.Dir, "nodes/*/docker/daemons/*/*.log"))
-	for _, log := range append(logs, daemons...) {
-		name := strings.ReplaceAll(strings.TrimPrefix(log, c.Dir+"/"), "/", "_")
-		b, err := os.ReadFile(log)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, name), b, 0o600)
-		}
-		if err != nil {
-			c.t.Error(err)
-		}
-	}
-}
-
-func (c *Cluster) showLogs() {
-	for _, p := range []*Process{c.Redis, c.Broadcaster} {
-		if p != nil {
-			c.t.Log(p.Tail())
-		}
-	}
-	for _, n := range c.Nodes {
-		c.t.Log(n.Agent.Tail())
-		c.t.Log(n.Hostinfo.Tail())
 	}
 }
 

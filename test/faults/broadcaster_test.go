@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"longshore/internal/placement"
+	"longshore/test/cluster"
 )
 
 // broadcasterKinds: what befalls the broadcaster and its ledger. What runs runs
@@ -25,6 +26,7 @@ func broadcasterKinds() []kind {
 		{row: "second one on the same ledger", times: 6, still: true, inject: secondBroadcaster},
 		{row: "ledger file truncated", times: 6, still: true, inject: truncated},
 		{row: "ledger file with torn pages", times: 6, still: true, inject: torn},
+		{row: "ledger's disk full", times: 4, still: true, options: cluster.Options{LedgerDisk: 256}, inject: ledgerFull},
 		{row: "old ledger file copied back", times: 3, still: true, inject: copiedBack},
 		{row: "removed at every step", times: 20, still: true, inject: removed},
 	}
@@ -196,4 +198,44 @@ func removed(s *stage) func() {
 	})
 	s.longest("gone after", took)
 	return nil
+}
+
+// ledgerFull: new work is refused with the reason, a removal is taken, and what
+// runs runs on.
+func ledgerFull(s *stage) func() {
+	kept := app{owner: "alice", name: s.name("kept")}
+	if err := s.load.submit(s.ctx, kept, 0); err != nil {
+		s.t.Fatal(err)
+	}
+	free := s.c.FillLedger()
+	number := 0
+	s.see("a submit is refused as the disk is full", func() error {
+		number++ // the file still has free pages
+		a := app{owner: "alice", name: fmt.Sprintf("%s-%d", s.name("much"), number)}
+		wide := a.version(0)
+		for i := range wide.Services {
+			wide.Services[i].Replicas = 1000
+			wide.Services[i].Request.Needs.CPU = 1 << 40 // fits nowhere
+		}
+		err := s.c.Call("submit", nil, wide)
+		if err == nil || !strings.Contains(err.Error(), "disk is full") {
+			return fmt.Errorf("submit %d: %w", number, err)
+		}
+		return nil
+	})
+	if err := s.load.remove(s.ctx, kept); err != nil {
+		s.t.Errorf("a removal on a full disk: %v", err)
+	}
+	return func() {
+		free()
+		for i := 1; i <= number; i++ {
+			_ = s.c.Call("remove", nil, placement.Filter{Owner: "alice", App: fmt.Sprintf("%s-%d", s.name("much"), i)}) // it may not be there
+		}
+		s.see("new work is taken", func() error {
+			return s.c.Call("submit", nil, app{owner: "alice", name: s.name("kept")}.version(1))
+		})
+		if err := s.load.remove(s.ctx, kept); err != nil {
+			s.t.Error(err)
+		}
+	}
 }

@@ -27,6 +27,7 @@ func dockerKinds() []kind {
 		{row: "slow pull", times: 3, pull: true, still: true, inject: slowPull},
 		{row: "pull cut half way", times: 4, pull: true, still: true, inject: failingPull((*cluster.SlowRegistry).Cut)},
 		{row: "registry answers 500", times: 4, pull: true, still: true, inject: failingPull((*cluster.SlowRegistry).Fail)},
+		{row: "node's disk full while placing", times: 3, live: true, options: cluster.Options{Nodes: 4, NodeDisk: 512}, inject: nodeFull},
 		{row: "a start that fails", times: 6, still: true, inject: startFails},
 		{row: "a container that exits at once", times: 6, still: true, inject: exitsAtOnce},
 		{row: "an image that nobody has", times: 6, still: true, inject: noImage},
@@ -222,4 +223,11 @@ func failingPull(fail func(*cluster.SlowRegistry, bool)) func(*stage) func() {
 		s.lasts(3 * time.Second)
 		return func() { fail(registry, false) }
 	}
+}
+
+// nodeFull: the others take the work.
+func nodeFull(s *stage) func() {
+	free := s.c.Nodes[0].Fill()
+	s.change()
+	return free
 }

@@ -10,6 +10,8 @@ import (
 	"longshore/test/cluster"
 )
 
+var relayed = cluster.Options{RedisRelay: true}
+
 // redisKinds: the lock may lie or be gone at any time. Placements go on, and
 // nothing that runs is touched.
 func redisKinds() []kind {
@@ -25,6 +27,9 @@ func redisKinds() []kind {
 		{row: "out of memory (maxmemory)", times: 4, busy: true, live: true, still: true, inject: redisConfig("maxmemory", "1", "0")},
 		{row: "READONLY", times: 4, busy: true, live: true, still: true, inject: redisReadOnly},
 		{row: "LOADING", times: 3, busy: true, live: true, still: true, inject: redisLoading},
+		{row: "answers swallowed 10 s", times: 4, busy: true, still: true, options: relayed, inject: redisSwallowed},
+		{row: "every answer 0 to 2 s late", times: 3, busy: true, live: true, still: true, options: relayed, inject: redisLate(100, 2*time.Second)},
+		{row: "one in five answers 2 s late", times: 3, busy: true, live: true, still: true, options: relayed, inject: redisLate(20, 4*time.Second)},
 		{row: "script cache flushed", times: 4, busy: true, still: true, inject: scriptFlush},
 	}
 }
@@ -131,5 +136,18 @@ func redisLoading(s *stage) func() {
 		if err := os.Remove(filepath.Join(s.c.Dir, "dump.rdb")); err != nil {
 			s.t.Error(err)
 		}
+	}
+}
+
+func redisSwallowed(s *stage) func() {
+	s.c.Relay.Swallow()
+	s.lasts(10 * time.Second)
+	return s.c.Relay.Clear
+}
+
+func redisLate(percent int, longest time.Duration) func(*stage) func() {
+	return func(s *stage) func() {
+		s.c.Relay.Delay(percent, longest)
+		return s.c.Relay.Clear
 	}
 }
