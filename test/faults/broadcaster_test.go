@@ -215,7 +215,7 @@ func ledgerFull(s *stage) func() {
 		wide := a.version(0)
 		for i := range wide.Services {
 			wide.Services[i].Replicas = 1000
-			wide.Services[i].Request.Needs.CPU = 1 << 40 // fits nowhere
+			wide.Services[i].Request.Needs.CPU = 900_000 // fits nowhere
 		}
 		err := s.c.Call("submit", nil, wide)
 		if err == nil || !strings.Contains(err.Error(), "disk is full") {

@@ -28,7 +28,7 @@ func dockerKinds() []kind {
 		{row: "pull cut half way", times: 4, pull: true, still: true, inject: failingPull((*cluster.SlowRegistry).Cut)},
 		{row: "registry answers 500", times: 4, pull: true, still: true, inject: failingPull((*cluster.SlowRegistry).Fail)},
 		{row: "node's disk full while placing", times: 3, live: true, options: cluster.Options{Nodes: 4, NodeDisk: 512}, inject: nodeFull},
-		{row: "a start that fails", times: 6, still: true, inject: startFails},
+		{row: "a program that no kernel starts", times: 6, still: true, inject: startFails},
 		{row: "a container that exits at once", times: 6, still: true, inject: exitsAtOnce},
 		{row: "an image that nobody has", times: 6, still: true, inject: noImage},
 	}
@@ -138,8 +138,8 @@ func (s *stage) name(base string) string { return fmt.Sprintf("%s%d", base, s.nu
 func startFails(s *stage) func() {
 	s.c.PushUnstartable("alice", "broken:latest")
 	a := single(s.name("nostart"), func(x *placement.Service) { x.Request.Image = "broken:latest" })
-	s.tells(a, "ps says that the program cannot be started", func(status placement.Status) error {
-		if !strings.Contains(status.Why, "exec format error") {
+	s.tells(a, "ps says how it ends", func(status placement.Status) error {
+		if !strings.Contains(status.Why, "exit code") {
 			return errNotYet
 		}
 		return nil

@@ -74,6 +74,9 @@ func (s *stage) finish() {
 		s.checker.Final(s.c.Look(), s.c.Statuses(placement.Filter{}))
 	}
 	judge(s.t, s.checker)
+	for _, moved := range s.checker.Moved() {
+		s.t.Logf("moved: %s", moved)
+	}
 	s.result.double = s.checker.Longest()
 	for _, v := range s.checker.Found() {
 		if v.Kind == cluster.Lost {
