@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,6 +34,7 @@ type Config struct {
 
 	MaxHandlers int           // calls in progress on one link, above: "Busy" at once. 0: 1000
 	MaxPending  int           // bytes of arguments of those calls, likewise. 0: 64 MiB
+	MaxHeld     int           // the same over all links, of those that hold more than 64 KiB. 0: 256 MiB
 	Heartbeat   time.Duration // of each channel; lost after twice this without one. 0: 5 s, what stock peers use
 	Slots       int           // items a stream may hold for us unread. 0: 100
 
@@ -45,6 +47,7 @@ type service struct {
 	table   Methods
 	pool    encoders
 	plans   decoders
+	held    atomic.Int64                                  // bytes of arguments of calls in progress
 	handler Handler                                       // Serve around the method
 	relay   func(ctx context.Context, in *incoming) error // answers every call, instead of the table
 	invoker Invoker                                       // Invoke around issue; nil: there is no middleware
@@ -62,6 +65,9 @@ func newService(cfg Config) (*service, error) {
 	}
 	if cfg.MaxPending <= 0 {
 		cfg.MaxPending = 64 << 20
+	}
+	if cfg.MaxHeld <= 0 {
+		cfg.MaxHeld = 256 << 20
 	}
 	if cfg.Heartbeat <= 0 {
 		cfg.Heartbeat = 5 * time.Second

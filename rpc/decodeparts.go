@@ -161,13 +161,19 @@ func (p *decoders) structOf(t reflect.Type, young map[reflect.Type]*plan) *struc
 	return s
 }
 
-// decode takes a map; fields that it does not name stay as they are.
+// decode takes a map; fields that it does not name stay as they are. A field
+// that is named twice is refused: two readers could take different ones.
 func (s *structure) decode(d *cursor, v reflect.Value) error {
 	n, ok, err := d.children(v, kindMap)
 	if !ok {
 		return err
 	}
 	next := 0
+	var few [1]uint64
+	seen := few[:]
+	if len(s.fields) > 64 {
+		seen = make([]uint64, (len(s.fields)+63)/64)
+	}
 	for range n {
 		k, _, err := d.head()
 		if err != nil {
@@ -185,6 +191,10 @@ func (s *structure) decode(d *cursor, v reflect.Value) error {
 			continue
 		}
 		f := &s.fields[at]
+		if seen[at/64]&(1<<(at%64)) != 0 {
+			return fmt.Errorf("%s: it is there twice", f.name)
+		}
+		seen[at/64] |= 1 << (at % 64)
 		next = at + 1
 		if err := f.plan.decode(d, v.Field(f.index)); err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)

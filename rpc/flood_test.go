@@ -6,6 +6,8 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,6 +43,58 @@ func TestFlood(t *testing.T) {
 		l.Wait()
 	}
 	stop()
+}
+
+// TestConnectFlood: 10,000 connects as fast as they go, some silent, some that
+// speak rubbish or half a greeting, all gone without a goodbye; a link that is
+// there and those that come meanwhile are served throughout.
+func TestConnectFlood(t *testing.T) {
+	const connects, flooders = 10_000, 8
+	tr := rpc.ZMQ(rpc.ZMQOptions{})
+	at, _ := server(t, tr, "tcp://127.0.0.1:0", rpc.Config{Methods: house()})
+	good := dial(t, tr, at, rpc.Config{})
+	first := [][]byte{nil, []byte("GET / HTTP/1.1\r\n\r\n"), greeting()[:30], append(greeting(), ready("PUB")...)}
+	var wg sync.WaitGroup
+	var in atomic.Int32
+	began := time.Now()
+	for range flooders {
+		wg.Go(func() {
+			for i := range connects / flooders {
+				c, err := net.Dial("tcp", strings.TrimPrefix(at, "tcp://"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				in.Add(1)
+				_ = c.(*net.TCPConn).SetLinger(0) // leaves no port in TIME_WAIT
+				_, _ = c.Write(first[i%len(first)])
+				_ = c.Close()
+			}
+		})
+	}
+	over := make(chan bool)
+	go func() { wg.Wait(); close(over) }()
+	calls, newcomers := 0, 0
+	for flooding := true; flooding; calls++ {
+		select {
+		case <-over:
+			flooding = false
+		default:
+		}
+		must(t, good.Call(within(t), "add", nil, 1, 2))
+		if calls%20 == 0 {
+			l, err := rpc.Dial(within(t), tr, at, rpc.Config{})
+			must(t, err)
+			must(t, l.Call(within(t), "add", nil, 1, 2))
+			must(t, l.Close())
+			l.Wait()
+			newcomers++
+		}
+	}
+	t.Logf("%d connects in %v; %d calls and %d newcomers meanwhile", in.Load(), time.Since(began).Round(time.Millisecond), calls, newcomers)
+	if in.Load() != connects || calls < 20 {
+		t.Errorf("%d connects of %d, %d calls", in.Load(), connects, calls)
+	}
 }
 
 // TestConnectionBounds: so many shake hands, the oldest makes room; so many are

@@ -163,6 +163,26 @@ func TestCertificates(t *testing.T) {
 	must(t, dial(t, rpc.ZMQ(rpc.ZMQOptions{TLS: fixed(good)}), at, rpc.Config{}).Call(within(t), "add", nil, 1, 2))
 }
 
+// TestOnlyTLS13: a client that speaks at most TLS 1.2, the last with
+// renegotiation, is refused for its version, even by a configuration that would
+// let it in. (TLS 1.3 has none, and Go's server takes no early data.)
+func TestOnlyTLS13(t *testing.T) {
+	lenient := selfSigned(t)
+	lenient.MinVersion = tls.VersionTLS12
+	at, _ := server(t, rpc.ZMQ(rpc.ZMQOptions{TLS: fixed(lenient)}), "tls://127.0.0.1:0", rpc.Config{Methods: house()})
+	for version, want := range map[uint16]string{tls.VersionTLS12: "protocol version", tls.VersionTLS13: ""} {
+		conf := lenient.Clone()
+		conf.MaxVersion, conf.Renegotiation = version, tls.RenegotiateFreelyAsClient
+		c, err := (&tls.Dialer{Config: conf}).DialContext(within(t), "tcp", strings.TrimPrefix(at, "tls://"))
+		if want == "" {
+			must(t, err)
+			must(t, c.Close())
+		} else if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", tls.VersionName(version), err)
+		}
+	}
+}
+
 // lasting is a client's certificate of the authority in conf with these times.
 func lasting(t *testing.T, conf *tls.Config, from, until time.Duration) *tls.Config {
 	t.Helper()

@@ -43,6 +43,43 @@ func TestBusy(t *testing.T) {
 	}
 }
 
+// TestBusyTogether: many links cannot hold more than all may, and one that
+// holds little is served all the same.
+func TestBusyTogether(t *testing.T) {
+	tr := rpc.Memory()
+	var running atomic.Int32
+	const size, fit = 100 << 10, 3
+	at, _ := server(t, tr, "x", rpc.Config{MaxHeld: fit*size + size/2, Methods: rpc.Methods{
+		"hang": rpc.Unary("", "ballast", func(ctx context.Context, c *rpc.Call, _ []byte) (int, error) {
+			running.Add(1)
+			defer running.Add(-1)
+			return hang(ctx, c)
+		}),
+		"add": house()["add"],
+	}})
+	for range 2 { // what is given back may be had again
+		ctx, cancel := context.WithCancel(within(t))
+		ends := make(chan error, fit)
+		for i := range fit {
+			l := dial(t, tr, at, rpc.Config{})
+			go func() { ends <- l.Call(ctx, "hang", nil, make([]byte, size)) }()
+			eventually(t, "it runs", func() bool { return running.Load() == int32(i+1) })
+		}
+		l := dial(t, tr, at, rpc.Config{})
+		var remote *rpc.RemoteError
+		err := l.Call(within(t), "hang", nil, make([]byte, size))
+		if !errors.As(err, &remote) || remote.Name != rpc.NameBusy || !strings.Contains(remote.Message, "all links") {
+			t.Errorf("one too many: %v", err)
+		}
+		must(t, l.Call(within(t), "add", nil, 1, 2))
+		cancel()
+		for range fit {
+			<-ends
+		}
+		eventually(t, "all have ended", func() bool { return running.Load() == 0 })
+	}
+}
+
 func TestAllow(t *testing.T) {
 	tr := rpc.Memory()
 	at, _ := server(t, tr, "x", rpc.Config{Methods: house(), Allow: func(c *rpc.Call) error {

@@ -92,6 +92,10 @@ func (l *Link) enter(in *incoming) error {
 	case l.pending > 0 && l.pending+in.size > l.svc.MaxPending:
 		return &named{NameBusy, fmt.Sprintf("calls in progress on this link hold %d bytes", l.pending)}
 	}
+	if held := l.svc.held.Add(int64(in.size)); held > int64(l.svc.MaxHeld) && l.pending+in.size > unheeded {
+		l.svc.held.Add(-int64(in.size))
+		return &named{NameBusy, fmt.Sprintf("calls in progress on all links hold %d bytes", held-int64(in.size))}
+	}
 	l.served[string(in.id)] = in
 	in.counted = true
 	l.handlers++
@@ -252,6 +256,7 @@ func (in *incoming) leave() (open, last bool) {
 		in.counted = false
 		l.handlers--
 		l.pending -= in.size
+		l.svc.held.Add(-int64(in.size))
 	}
 	if in.gone || l.err != nil {
 		return false, false

@@ -3,7 +3,9 @@ package rpc_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -23,6 +25,37 @@ type errand struct {
 	Map   map[string]int64 `json:"map"`
 	Inner *errand          `json:"inner"`
 	Data  []byte           `json:"data"`
+}
+
+// TestKeysTwice: a field that a map names twice is refused by its name, at any
+// depth and in any place; keys that nobody knows are not looked at.
+func TestKeysTwice(t *testing.T) {
+	epoch, cpu, inner := "\xa5epoch\x01", "\xa3cpu\x02", "\xa5inner"
+	for in, want := range map[string]string{
+		"\x82" + epoch + epoch:                          "epoch",
+		"\x83" + epoch + cpu + epoch:                    "epoch",
+		"\x81" + inner + "\x82" + cpu + cpu:             "inner: cpu",
+		"\x82" + inner + "\x81" + cpu + inner + "\x80":  "inner",
+		"\x82" + epoch + cpu:                            "",
+		"\x82" + cpu + inner + "\x82" + epoch + cpu:     "",
+		"\x83" + "\xa1z\x01" + cpu + "\xa1z\x02":        "",
+		"\x82" + "\xa3cpu\x02" + "\xc4\x03cpu" + "\x03": "cpu",
+	} {
+		var e errand
+		err := rpc.Unmarshal([]byte(in), &e)
+		if want == "" && err != nil || want != "" && (err == nil || err.Error() != want+": it is there twice") {
+			t.Errorf("%q: %v, want %q", in, err, want)
+		}
+	}
+	var fields []reflect.StructField
+	for i := range 70 {
+		fields = append(fields, reflect.StructField{Name: fmt.Sprintf("F%02d", i), Type: reflect.TypeFor[int]()})
+	}
+	wide := reflect.New(reflect.StructOf(fields)).Interface()
+	must(t, rpc.Unmarshal([]byte("\x82\xa3F01\x01\xa3F65\x01"), wide))
+	if err := rpc.Unmarshal([]byte("\x83\xa3F65\x01\xa3F01\x01\xa3F65\x01"), wide); err == nil || err.Error() != "F65: it is there twice" {
+		t.Errorf("of 70 fields: %v", err)
+	}
 }
 
 // TestHostileValues: a value that a field cannot hold is refused with the name

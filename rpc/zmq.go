@@ -195,6 +195,7 @@ func (t *zmqTransport) secure(raw net.Conn, at endpoint, kind func(net.Conn, *tl
 		return nil, nil, err
 	}
 	conf = conf.Clone()
+	conf.MinVersion = tls.VersionTLS13      // which has neither renegotiation nor, in Go, early data
 	conf.DynamicRecordSizingDisabled = true // the flusher hands over batches
 	if conf.ServerName == "" {
 		conf.ServerName = at.host
