@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 
 	"github.com/vmihailenco/msgpack/v5"
@@ -13,17 +14,21 @@ import (
 type encoder struct {
 	buf    bytes.Buffer
 	enc    *msgpack.Encoder
+	plans  *writers // nil: the library does all
 	frames [][]byte // of the message, when it is sent
 }
 
 // encoders keeps encoders between events, without the buffers of big ones.
-type encoders struct{ pool sync.Pool }
+type encoders struct {
+	pool  sync.Pool
+	plans writers
+}
 
 func (p *encoders) get() *encoder {
 	if e, ok := p.pool.Get().(*encoder); ok {
 		return e
 	}
-	return &encoder{enc: msgpack.NewEncoder(nil)}
+	return &encoder{enc: msgpack.NewEncoder(nil), plans: &p.plans}
 }
 
 func (p *encoders) put(e *encoder) {
@@ -100,7 +105,13 @@ func (e *encoder) value(v any) (err error) {
 			err = fmt.Errorf("encode %T: %v", v, r)
 		}
 	}()
-	if err := e.enc.Encode(v); err != nil {
+	if v == nil || e.plans == nil {
+		err = e.enc.Encode(v)
+	} else {
+		r := reflect.ValueOf(v)
+		err = e.plans.of(r.Type()).encode(e, r)
+	}
+	if err != nil {
 		return fmt.Errorf("encode %T: %w", v, err)
 	}
 	return nil

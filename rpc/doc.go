@@ -14,7 +14,7 @@
 //	Once                  a call runs once for its key        once
 //	Link                  Call and Stream; serves Methods     link client stream server
 //	channels              one per call: credits, heartbeats   wheel
-//	events                header, name, args in msgpack       event codec decode scan
+//	events                header, name, args in msgpack       event codec encode* decode* scan
 //	Conn                  messages of a few frames            transport
 //	ZMQ | Memory          ZMTP over TCP, TLS, unix | process  zmq* guard socket | memory
 //

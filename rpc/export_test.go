@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-zeromq/zmq4"
+	"github.com/vmihailenco/msgpack/v5"
 )
 
 // Scan checks one whole event as the link does, for the fuzzer: the header
@@ -55,6 +56,19 @@ func ScanValue(b []byte, outgoing bool) error {
 
 // Unmarshal decodes one scanned value.
 func Unmarshal(b []byte, into any) error { return new(decoders).unmarshal(b, into) }
+
+// Marshal encodes a value as we do, and as the library does it.
+func Marshal(v any) (ours, library []byte, err error) {
+	e := new(encoders).get()
+	e.reset()
+	if err := e.value(v); err != nil {
+		return nil, nil, err
+	}
+	l := &encoder{enc: msgpack.NewEncoder(nil)}
+	l.reset()
+	err = l.value(v)
+	return e.buf.Bytes(), l.buf.Bytes(), err
+}
 
 // TurnWheel turns a wheel of one pulse, begun at 0, at the times given; the
 // peer is heard at the others. It returns when it was lost, or 0.
