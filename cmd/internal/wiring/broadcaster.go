@@ -201,16 +201,24 @@ func (c BroadcasterConfig) run(ctx context.Context, office *dispatch, ledger *re
 	g.Go(func() error { return sweeper.Run(ctx) })
 	g.Go(func() error { return caster.Run(ctx) })
 	g.Go(func() error { return serveHTTP(ctx, shelf, registry, c.Logger) })
-	if c.RunDir != "" {
-		near, err := listenImageSocket(ctx, c.RunDir, c.group)
-		if err != nil {
-			return fmt.Errorf("listen for images of this machine: %w", err)
-		}
-		g.Go(func() error { return serveHTTP(ctx, near, registry, c.Logger) })
-	}
+	g.Go(func() error { return c.serveNear(ctx, registry) })
 	g.Go(func() error { return c.renew(ctx, certificates.renewOwn(c.store)) })
 	ready(addresses)
 	return unlessEnded(ctx, g.Wait())
+}
+
+// serveNear serves images to this machine until ctx ends, where there is a
+// directory for the socket.
+func (c BroadcasterConfig) serveNear(ctx context.Context, registry http.Handler) error {
+	if c.RunDir == "" {
+		<-ctx.Done()
+		return nil
+	}
+	near, err := listenImageSocket(ctx, c.RunDir, c.group)
+	if err != nil {
+		return fmt.Errorf("listen for images of this machine: %w", err)
+	}
+	return serveHTTP(ctx, near, registry, c.Logger)
 }
 
 // serveHTTP serves until ctx ends, then gives requests in flight a second.
