@@ -36,7 +36,7 @@ func (b *Broadcaster) ClientMethods() rpc.Methods {
 	maps.Copy(methods, b.wishMethods())
 	maps.Copy(methods, b.relayMethods())
 	maps.Copy(methods, b.traceMethods())
-	maps.Copy(methods, b.backupMethods())
+	maps.Copy(methods, b.operateMethods())
 	return methods
 }
 
@@ -87,24 +87,9 @@ func (b *Broadcaster) appMethods() rpc.Methods {
 				}
 				return ctx.Err() // a caller's deadline is no end of the stream
 			}),
-		"history": rpc.Streaming("Send the lines of the ledger's log that the filter chooses, oldest first: what changed, by whom, why. With follow it goes on.", "filter",
-			func(ctx context.Context, c *rpc.Call, f placement.LogFilter, send func(any) error) error {
-				var err error
-				if f.Filter, err = narrow(c, f.Filter); err != nil {
-					return err
-				}
-				if err := b.deps.Log.History(ctx, f, func(t placement.Transition) error { return send(t) }); err != nil {
-					return err
-				}
-				return ctx.Err()
-			}),
 		"nodes": rpc.Nullary("List all nodes that ever registered, by name.",
 			func(ctx context.Context, _ *rpc.Call) ([]placement.NodeStatus, error) { return b.nodesNow(ctx) }),
 		"node_change": rpc.Unary("Carry out an operator's word about a node: labels, drain (no new work, and its replicas move away one after the other), give up.", "change", b.nodeChange),
-		"guard_release": rpc.Nullary("Let what silent nodes ran start elsewhere though the mass guard holds it back: an operator's word that they are gone. Returns the nodes released.",
-			func(ctx context.Context, _ *rpc.Call) ([]placement.NodeID, error) {
-				return b.deps.View.ReleaseGuard(ctx)
-			}),
 		"registry": rpc.Nullary("Tell the http address of the image registry.",
 			func(context.Context, *rpc.Call) (string, error) { return b.cfg.Registry, nil }),
 		"info": rpc.Nullary("Tell which cluster this is and how it is.", b.info),

@@ -78,7 +78,7 @@ func rollService(app App, i int, digest string, have map[placement.Replica]Stand
 		case destroyed(have[name], digest):
 		case old == nil:
 			steps = append(steps, Step{Replica: name, Begin: true, Service: i})
-		case old.Digest == digest && !(have[name].Moves && old.Live()):
+		case old.Digest == digest && (!have[name].Moves || !old.Live()):
 			gated = gated || old.Gates && old.State != placement.Done
 		default:
 			step := Step{Replica: name, Cancel: true, Begin: true, Service: i, Gates: old.Live() || old.Gates, Why: "replaced by a changed request"}
