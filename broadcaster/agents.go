@@ -192,6 +192,18 @@ func (a *Agents) confirm(node placement.NodeID, link caller) {
 	}
 }
 
+// dismiss closes the link of a node that was given up. Its words prove nothing
+// until it registers again, and an agent that lives would not know: its copies
+// would go on beside those that took their place.
+func (a *Agents) dismiss(node placement.NodeID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s := a.seats[node]; s != nil {
+		delete(a.seats, node)
+		go func() { _ = s.link.Close() }() // it may wait for what it still has to send
+	}
+}
+
 // speaksFor checks that the link is the node's registered one.
 func (a *Agents) speaksFor(node placement.NodeID, link caller) error {
 	a.mu.Lock()

@@ -88,6 +88,26 @@ func TestReconnect(t *testing.T) {
 	})
 }
 
+// TestGivenUpNodeMustRegisterAgain: else its copies, which another took the
+// place of, would never be told to stop.
+func TestGivenUpNodeMustRegisterAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, nodes(1), plainImages)
+		old, yes := w.node("n01", takes), true
+		if err := w.dial("client", nil).Call(t.Context(), "node_change", nil, placement.NodeChange{Node: "n01", GiveUp: &yes}); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-old.Done():
+		case <-time.After(time.Minute):
+			t.Fatal("its link is still open, so its agent knows nothing of it")
+		}
+		if n := w.nodeStatus("n01"); n.Agent {
+			t.Error("the node that was given up has an agent")
+		}
+	})
+}
+
 // TestDeadOldLink: a link that does not answer gives way to the new one.
 func TestDeadOldLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

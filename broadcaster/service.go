@@ -127,6 +127,9 @@ func (b *Broadcaster) nodeChange(ctx context.Context, _ *rpc.Call, c placement.N
 		return placement.NodeStatus{}, err
 	}
 	record, err := b.deps.Records.ChangeNode(ctx, c)
+	if c.GiveUp != nil && *c.GiveUp {
+		b.deps.Agents.dismiss(c.Node) // also if what it held could not all be put back yet
+	}
 	if err != nil {
 		return placement.NodeStatus{}, err
 	}
