@@ -51,7 +51,7 @@ install: build ## programs to /usr/local, units to /etc/systemd/system (DESTDIR=
 
 .PHONY: test
 test: setup-test build ## unit, conformance and architecture tests with the race detector, on real components
-	@$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -vE '/test/(e2e|faults|bench)')
+	@$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -vE '/test/(e2e|faults|bench|model)')
 
 FUZZTIME ?= 60s
 
@@ -70,6 +70,10 @@ soak: ## 200,000 calls over links that are killed and stalled all the time (SOAK
 .PHONY: e2e
 e2e: setup-test build ## the short end-to-end runs: whole clusters of real processes
 	@$(GO) test -count=1 -timeout 15m -v ./test/e2e/...
+
+.PHONY: model
+model: ## the protocol as a model: 12 million states, and every seeded defect (MODEL_STATES=n: so many)
+	@MODEL_STATES=$(or $(MODEL_STATES),12000000) GOMEMLIMIT=10GiB $(GO) test -count=1 -timeout 30m -v -run TestProtocolHolds ./test/model
 
 .PHONY: faults
 faults: setup-test build ## every kind of fault on real clusters, into docs/reliability.md (ROWS=redis,pull: these)

@@ -48,6 +48,7 @@ var house = map[string]room{
 	"hostinfo":           {2, "observes and watches silence", []string{"internal/dice", "internal/placement", "internal/opfile", "internal/dockerd", "rpc"}},
 	"cmd/...":            {3, "where parts meet", []string{anything}},
 	"examples/...":       {3, "programs to run on Longshore, and of its parts", []string{"rpc"}},
+	"test/model":         {3, "the placement protocol as a small explicit-state model", []string{"agent", "internal/placement", "retryq/rule"}},
 	"test/...":           {3, "whole clusters", []string{anything}},
 	"retryq/storetest":   {3, "conformance suite of ledger stores", []string{"retryq"}},
 	"internal/claim/...": {3, "conformance suite of claims, and a real Redis for tests", []string{"internal/placement", "internal/claim"}},
