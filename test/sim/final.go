@@ -64,6 +64,7 @@ func (w *world) final() {
 		for _, s := range copies[id] {
 			k := j.recs[id]
 			switch {
+			case k == nil && s.c.State != placement.CopyRunning: // of a lost history: quarantined
 			case k == nil || k.tomb:
 				j.say("at the end %s has a copy of %s, which is gone: %s", s.n.id, id, s.c.State)
 			case s.c.State == placement.CopyRunning && (!k.rec.Live() || !k.rec.Bound.Is(s.n.id, s.c.Epoch)):

@@ -92,7 +92,7 @@ func (j *judge) recorded(rec rule.Record) {
 		j.removed[rec.ID] = true
 	}
 	j.binding(old, rec)
-	if old.Live() && rec.State == placement.Pending && rec.Last == nil && j.runsAt(old) {
+	if old.Live() && rec.State == placement.Pending && rec.Last == nil && j.runsAt(old) && !j.runsLater(old) {
 		j.say("%s is given up as gone, and runs on %s at %s", rec.ID, old.Bound.Node, old.Bound.Epoch)
 	}
 	j.slot(old, rec)
@@ -139,6 +139,17 @@ func (j *judge) binding(old, rec rule.Record) {
 func (j *judge) runsAt(rec rule.Record) bool {
 	n := j.w.find(rec.Bound.Node)
 	return n != nil && slices.Contains(j.runs[boundKey{rec.ID, rec.Bound.Epoch}], copyKey{n, boundKey{rec.ID, rec.Bound.Epoch}})
+}
+
+// runsLater tells whether a copy of a later epoch runs: after a rollback that
+// one is kept.
+func (j *judge) runsLater(rec rule.Record) bool {
+	for key := range j.runs {
+		if key.id == rec.ID && key.epoch > rec.Bound.Epoch {
+			return true
+		}
+	}
+	return false
 }
 
 // slot checks that one replica at most holds a token in a domain.
