@@ -31,10 +31,12 @@ func newProcess(t testing.TB, dir, name, path string, args ...string) *Process {
 	return &Process{Name: name, t: t, path: path, args: args, log: filepath.Join(dir, name+".log")}
 }
 
-// Another is a second process of the same program, with more arguments. The
-// test ends it.
+// Another is a second process of the same program, with more arguments. It is
+// killed when the test ends.
 func (p *Process) Another(name string, more ...string) *Process {
-	return newProcess(p.t, filepath.Dir(p.log), p.Name+"-"+name, p.path, append(slices.Clone(p.args), more...)...)
+	other := newProcess(p.t, filepath.Dir(p.log), p.Name+"-"+name, p.path, append(slices.Clone(p.args), more...)...)
+	p.t.Cleanup(other.Kill)
+	return other
 }
 
 // Start starts the program. It must not be running.
