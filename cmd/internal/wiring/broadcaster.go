@@ -150,38 +150,27 @@ func (c BroadcasterConfig) run(ctx context.Context, office *dispatch, ledger *re
 		return fmt.Errorf("listen for images: %w", err)
 	}
 	defer shelf.Close()
-	key, err := authority(c.CADir)
-	if err != nil {
-		return err
-	}
 	revoked, err := newRevocation(c.CADir, c.store, c.Logger)
 	if err != nil {
 		return err
 	}
-	collector, err := hostinfo.NewCollector(hostinfo.CollectorConfig{Cluster: ledger.Cluster(), Logger: c.Logger}, ledger, agents)
+	methods, parts, err := c.join(office, ledger, store, agents, registry, told)
 	if err != nil {
 		return err
 	}
-	certificates := issuer{authority: key, nodes: collector, logger: c.Logger}
-	sweeper, err := hostinfo.NewSweeper(hostinfo.SweeperConfig{Logger: c.Logger, Rand: newRand()}, collector, ledger, hostinfo.TCPProber{})
-	if err != nil {
-		return err
-	}
-	addresses := Addresses{Registry: told, Cluster: ledger.Cluster()}
-	backups, _ := store.(broadcaster.Backups) // one in memory has none
-	caster, err := broadcaster.New(broadcaster.Config{Registry: addresses.Registry, Disk: c.disk, Alarm: c.alarm, Logger: c.Logger, Rand: newRand(), Trace: office.tracer}, broadcaster.Deps{
-		Queue: ledger, Apps: ledger, Wishes: ledger, Records: ledger, Log: ledger, Backups: backups, View: collector, Images: resolver{registry}, Agents: agents,
-	})
-	if err != nil {
-		return err
-	}
-	methods := rpc.Methods{}
-	for _, table := range []rpc.Methods{caster.ClientMethods(), caster.NodeMethods(), collector.Methods(), certificates.methods()} {
-		maps.Copy(methods, table)
+	parts = append(parts, revoked.Run, func(ctx context.Context) error { return serveHTTP(ctx, shelf, registry, c.Logger) })
+	if c.RunDir != "" {
+		near, err := listenImageSocket(ctx, c.RunDir, c.group)
+		if err != nil {
+			return fmt.Errorf("listen for images of this machine: %w", err)
+		}
+		defer near.Close()
+		parts = append(parts, func(ctx context.Context) error { return serveHTTP(ctx, near, registry, c.Logger) })
 	}
 
 	g, ctx := errgroup.WithContext(ctx)
 	transport := c.transport(c.Logger)
+	addresses := Addresses{Registry: told, Cluster: ledger.Cluster()}
 	for _, addr := range c.Listen {
 		l, err := transport.Listen(ctx, addr)
 		if err != nil {
@@ -189,36 +178,48 @@ func (c BroadcasterConfig) run(ctx context.Context, office *dispatch, ledger *re
 		}
 		defer l.Close()
 		addresses.Listen = append(addresses.Listen, l.Addr())
-		g.Go(func() error {
+		parts = append(parts, func(ctx context.Context) error {
 			cfg := office.config("broadcaster", methods, broadcaster.Actors)
 			cfg.Invoke, cfg.OnLink = append(cfg.Invoke, broadcaster.TellCaller), revoked.onLink
 			return rpc.Serve(ctx, l, cfg)
 		})
 	}
-	g.Go(func() error { return revoked.Run(ctx) })
-	g.Go(func() error { return ledger.Run(ctx) })
-	g.Go(func() error { return collector.Run(ctx) })
-	g.Go(func() error { return sweeper.Run(ctx) })
-	g.Go(func() error { return caster.Run(ctx) })
-	g.Go(func() error { return serveHTTP(ctx, shelf, registry, c.Logger) })
-	g.Go(func() error { return c.serveNear(ctx, registry) })
-	g.Go(func() error { return c.renew(ctx, certificates.renewOwn(c.store)) })
+	for _, part := range parts {
+		g.Go(func() error { return part(ctx) })
+	}
 	ready(addresses)
 	return unlessEnded(ctx, g.Wait())
 }
 
-// serveNear serves images to this machine until ctx ends, where there is a
-// directory for the socket.
-func (c BroadcasterConfig) serveNear(ctx context.Context, registry http.Handler) error {
-	if c.RunDir == "" {
-		<-ctx.Done()
-		return nil
-	}
-	near, err := listenImageSocket(ctx, c.RunDir, c.group)
+// join makes the parts that know of each other: what they serve, and what of
+// them runs.
+func (c BroadcasterConfig) join(office *dispatch, ledger *retryq.Ledger, store retryq.Store, agents *broadcaster.Agents, registry *images.Registry, shelf string) (rpc.Methods, []func(context.Context) error, error) {
+	key, err := authority(c.CADir)
 	if err != nil {
-		return fmt.Errorf("listen for images of this machine: %w", err)
+		return nil, nil, err
 	}
-	return serveHTTP(ctx, near, registry, c.Logger)
+	collector, err := hostinfo.NewCollector(hostinfo.CollectorConfig{Cluster: ledger.Cluster(), Logger: c.Logger}, ledger, agents)
+	if err != nil {
+		return nil, nil, err
+	}
+	certificates := issuer{authority: key, nodes: collector, logger: c.Logger}
+	sweeper, err := hostinfo.NewSweeper(hostinfo.SweeperConfig{Logger: c.Logger, Rand: newRand()}, collector, ledger, hostinfo.TCPProber{})
+	if err != nil {
+		return nil, nil, err
+	}
+	backups, _ := store.(broadcaster.Backups) // one in memory has none
+	caster, err := broadcaster.New(broadcaster.Config{Registry: shelf, Disk: c.disk, Alarm: c.alarm, Logger: c.Logger, Rand: newRand(), Trace: office.tracer}, broadcaster.Deps{
+		Queue: ledger, Apps: ledger, Wishes: ledger, Records: ledger, Log: ledger, Backups: backups, View: collector, Images: resolver{registry}, Agents: agents,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	methods := rpc.Methods{}
+	for _, table := range []rpc.Methods{caster.ClientMethods(), caster.NodeMethods(), collector.Methods(), certificates.methods()} {
+		maps.Copy(methods, table)
+	}
+	renew := func(ctx context.Context) error { return c.renew(ctx, certificates.renewOwn(c.store)) }
+	return methods, []func(context.Context) error{ledger.Run, collector.Run, sweeper.Run, caster.Run, renew}, nil
 }
 
 // serveHTTP serves until ctx ends, then gives requests in flight a second.
