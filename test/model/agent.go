@@ -121,7 +121,7 @@ func (c *run) counts(n, p int) bool {
 	if a.Verdict == noAnswer || t.PC != asked {
 		return false
 	}
-	if c.bad.noNonce || c.bad.answersKept {
+	if c.bad.noNonce {
 		return true
 	}
 	return a.At == t.Q && nd.RS == t.Q.S && a.Mark.Gen >= nd.Mark.Gen
@@ -285,7 +285,7 @@ func (c *run) sendRegister(n int, random uint16) {
 	nd := &c.t.N[n]
 	nd.RS, nd.Again = 0, 0
 	for p := range c.cfg.places() {
-		if pc := nd.T[p].PC; !c.bad.answersKept && (pc == made || pc == asked) {
+		if pc := nd.T[p].PC; pc == made || pc == asked {
 			nd.T[p] = Task{} // its created copy goes with the sweep
 		}
 	}

@@ -39,7 +39,7 @@ func (c *run) tidy(s *State) {
 		nd := &s.N[n]
 		for p := range c.cfg.places() {
 			t, k := &nd.T[p], nd.C[p]
-			if a := nd.Ans[p]; a.Verdict != noAnswer && !c.bad.noNonce && !c.bad.answersKept && (t.PC != asked || a.At != t.Q || nd.RS != t.Q.S) {
+			if a := nd.Ans[p]; a.Verdict != noAnswer && !c.bad.noNonce && (t.PC != asked || a.At != t.Q || nd.RS != t.Q.S) {
 				nd.Ans[p] = Ans{}
 			}
 			if o := nd.Ord[p]; o.E != 0 && k.E != o.E && t.E != o.E && s.D.Recs[p].E != o.E && !c.bad.killByPlacement {

@@ -20,6 +20,9 @@ func TestDefectsAreSeen(t *testing.T) {
 			}
 			r := model.Search(d.Config, d.Breaks, limits)
 			if r.Broken != "" {
+				if plain := model.Search(d.Config, nil, model.Limits{States: r.States}); plain.Broken != "" {
+					t.Fatalf("it breaks without the defect too: %s\n%s", plain.Broken, strings.Join(plain.Story, "\n"))
+				}
 				t.Logf("%d states, %d steps, %s: %s", r.States, len(r.Story)-1, r.Took.Round(time.Millisecond), r.Broken)
 				return
 			}

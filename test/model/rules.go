@@ -76,7 +76,6 @@ type Misread struct {
 	slotNotCompared   bool // nor binds the slot
 	notSwept          bool // a registration leaves created copies
 	oldGeneration     bool // agents take orders of an older generation
-	answersKept       bool // a registration voids no answer
 	unknownIsFailed   bool // a start that was not answered is called refused
 	anySession        bool // binds of another session than the registered one count
 	restartsItself    bool // Docker starts an exited copy again

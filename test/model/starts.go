@@ -57,6 +57,13 @@ func (c *run) restart(random uint16, renew bool, shown placement.Mark) {
 	c.setMeta(c.rules.Begin(c.meta(), random, uint64(t.D.Rev)+1, renew, shown))
 	c.durable()
 	t.HoldOn, t.HoldAl = 1, t.D.Hold
+	known := false
+	for n := range c.cfg.Nodes {
+		known = known || t.N[n].Sess > 0 && t.N[n].Given == 0
+	}
+	if shown.Start != 0 && !known {
+		t.D.Expect = 1
+	}
 	for n := range c.cfg.Nodes {
 		nd := &t.N[n]
 		nd.Reg, nd.Listed, nd.Lost, nd.LAt, nd.LC, nd.LDown = 0, 0, 0, At{}, [maxPlaces]Shown{}, 0
@@ -85,6 +92,9 @@ func (c *run) missing(n int) bool {
 
 // endHold ends the hold if every known node has spoken.
 func (c *run) endHold() {
+	if c.t.D.Expect == 1 {
+		return // it lasts as long as it may
+	}
 	for n := range c.cfg.Nodes {
 		if c.missing(n) {
 			return
@@ -106,7 +116,7 @@ func (c *run) release() {
 		}
 		c.reclaim()
 	}
-	t.HoldOn, t.HoldAl, t.D.Hold = 0, 0, 0
+	t.HoldOn, t.HoldAl, t.D.Hold, t.D.Expect = 0, 0, 0, 0
 	c.durable()
 	for n := range c.cfg.Nodes {
 		t.N[n].LAt, t.N[n].LC, t.N[n].LDown = At{}, [maxPlaces]Shown{}, 0

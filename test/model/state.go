@@ -77,6 +77,7 @@ type Durable struct {
 	NStart uint8
 	Gen    uint8
 	Hold   uint8
+	Expect uint8 // it knows nothing of what its nodes have seen
 	Rev    uint8
 }
 
