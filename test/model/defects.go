@@ -244,6 +244,7 @@ func startDefects() []Defect {
 			}
 		}},
 		{Name: "a start is not random", Why: "no epoch is given by two histories", Config: copied(2, small(2, times{fRestore: 1, fHoldCut: 1})), Breaks: func(_ *Rules, m *Misread) { m.startNotRandom = true }},
+		{Name: "a start keeps the epochs", Why: "a PENDING record takes a new epoch at each start", Config: copied(1, small(2, times{fRestore: 1, fHoldCut: 1})), Breaks: func(_ *Rules, m *Misread) { m.epochPerPlacement = true }},
 		{Name: "a start does not hold", Why: "until each known node has registered and listed", Config: copied(1, small(2, times{fRestore: 1})), Breaks: func(_ *Rules, m *Misread) { m.noStartHold = true }},
 		{Name: "registered is known", Why: "and then sent a complete listing", Config: copied(1, small(2, times{fRestore: 1})), Breaks: func(_ *Rules, m *Misread) { m.registeredIsKnown = true }},
 		{Name: "a restart ends the hold", Why: "durable: a restart does not end the hold", Config: copied(1, small(1, times{fRestore: 1, fRestart: 1})), Breaks: func(r *Rules, _ *Misread) {

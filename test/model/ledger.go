@@ -121,7 +121,7 @@ func (c *run) settle(p int, r record, domain uint8, s slotRec, o rule.Outcome) {
 // bind decides a bind or an exit that has arrived; noAnswer: ask again.
 func (c *run) bind(n, p int, q Req) uint8 {
 	nd := &c.t.N[n]
-	if nd.Reg == 0 || nd.Sess != q.At.S && !c.bad.anySession {
+	if nd.Reg == 0 || nd.Sess != q.At.S {
 		return stale
 	}
 	rec := c.t.D.Recs[p]

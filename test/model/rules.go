@@ -77,7 +77,6 @@ type Misread struct {
 	notSwept          bool // a registration leaves created copies
 	oldGeneration     bool // agents take orders of an older generation
 	unknownIsFailed   bool // a start that was not answered is called refused
-	anySession        bool // binds of another session than the registered one count
 	restartsItself    bool // Docker starts an exited copy again
 	givenUpUntold     bool // the agent of a node that is given up is not told
 	muteIsEmpty       bool // a daemon that was not listed is, at the end of a hold
