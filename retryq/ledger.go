@@ -72,6 +72,8 @@ type Ledger struct {
 	log   *slog.Logger
 	dice  dice.Dice
 
+	ticked time.Time // when Run's tick last began; its own
+
 	mu      sync.Mutex // guards all below, for a few lines; never held across I/O
 	mem     memory
 	counter uint32             // of epochs and lives of this start

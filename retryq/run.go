@@ -84,6 +84,7 @@ func (l *Ledger) tick(ctx context.Context) error {
 			return err
 		}
 	}
+	l.forgive(time.Now())
 	d := l.due(time.Now())
 	var failed error
 	for _, id := range d.late {
@@ -106,6 +107,39 @@ func (l *Ledger) tick(ctx context.Context) error {
 	}
 	l.mu.Unlock()
 	return errors.Join(failed, l.writeBehind(ctx))
+}
+
+// pauseGap is a gap between two ticks that shows that this process itself was
+// held up: by a stopped machine, or a disk that hung.
+const pauseGap = 5 * tickEach
+
+// forgive lets every start timeout, and the time of every node that works on an
+// offer, begin again when this process was held up: what they had to say may be
+// waiting to be read.
+func (l *Ledger) forgive(now time.Time) {
+	last := l.ticked
+	l.ticked = now
+	if last.IsZero() || now.Sub(last) < pauseGap {
+		return
+	}
+	l.log.Warn("held up: start timeouts begin again", "for", now.Sub(last).Round(time.Second))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.mem.places {
+		if !e.startBy.IsZero() {
+			e.startBy = later(e.startBy, now.Add(l.cfg.StartTimeout))
+		}
+		for node := range e.takers {
+			e.takers[node] = now
+		}
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // spent tells that the counter of this start nears its end, so that the next
