@@ -62,9 +62,12 @@ func (m *mirror) image(t *testing.T, repository string, ballast int) string {
 	rand.Read(noise)
 	var layer bytes.Buffer
 	w := tar.NewWriter(&layer)
-	for name, b := range map[string][]byte{"app": program, "ballast": noise} {
-		w.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(b))})
-		w.Write(b)
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{"app", program}, {"ballast", noise}} { // in one order, so that equal images have one digest
+		w.WriteHeader(&tar.Header{Name: f.name, Mode: 0o755, Size: int64(len(f.data))})
+		w.Write(f.data)
 	}
 	w.Close()
 	diff := sha256.Sum256(layer.Bytes())
