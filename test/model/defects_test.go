@@ -16,7 +16,7 @@ func TestDefectsAreSeen(t *testing.T) {
 		t.Run(d.Name, func(t *testing.T) {
 			limits := model.Limits{States: 3_000_000, Time: 2 * time.Minute}
 			if d.Repair {
-				limits.States, limits.Samples = 20_000, 300
+				limits.States, limits.Samples = 20_000, 5_000
 			}
 			r := model.Search(d.Config, d.Breaks, limits)
 			if r.Broken != "" {
