@@ -141,6 +141,11 @@ func (a *Authority) Issue(id Identity, key crypto.PublicKey, hosts []string, lif
 	if err != nil {
 		return nil, err
 	}
+	revoked, err := ReadRevoked(a.dir)
+	if err != nil {
+		return nil, err
+	}
+	tmpl.NotBefore = revoked.behind(id, tmpl.NotBefore)
 	tmpl.URIs = append(tmpl.URIs, id.uri())
 	tmpl.KeyUsage = x509.KeyUsageDigitalSignature
 	tmpl.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}

@@ -108,11 +108,25 @@ func (r *Revoked) Check(cert *x509.Certificate) error {
 	}
 }
 
+// behind is from when a certificate that is issued now is good, so that it is
+// not among those that were revoked by name within this very second:
+// certificates and the list count in whole ones.
+func (r *Revoked) behind(id Identity, from time.Time) time.Time {
+	id.Cluster = ""
+	issued := from.Add(backdate).Truncate(time.Second)
+	at := r.names[id]
+	if ahead := at.Sub(issued); ahead < 0 || ahead > backdate/2 {
+		return from
+	}
+	return at.Add(time.Second - backdate)
+}
+
 // Revoke adds to the list of the authority in dir: ROLE/NAME, all of whose
 // certificates up to now are worth nothing from then on, or the serial number
 // of a single one. It returns the line that was added.
 func Revoke(dir, what string) (line string, err error) {
-	if _, err := ReadRevoked(dir); err != nil {
+	r, err := ReadRevoked(dir)
+	if err != nil {
 		return "", err // it is not made worse
 	}
 	if strings.Contains(what, "/") {
@@ -120,7 +134,11 @@ func Revoke(dir, what string) (line string, err error) {
 		if err != nil {
 			return "", err
 		}
-		line = id.String() + " " + time.Now().UTC().Format(time.RFC3339)
+		at := time.Now().Truncate(time.Second)
+		if last := r.names[id]; !at.After(last) { // twice in a second: also what was issued in between
+			at = last.Add(time.Second)
+		}
+		line = id.String() + " " + at.UTC().Format(time.RFC3339)
 	} else {
 		serial, err := parseSerial(what)
 		if err != nil {

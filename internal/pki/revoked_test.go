@@ -61,6 +61,11 @@ func TestRevoked(t *testing.T) {
 	check(map[string]bool{alice: false, bob: true, twin: false})
 	revoke(t, dir, "user/bob")
 	check(map[string]bool{alice: false, bob: true, twin: true})
+	again := issue(t, a, "user/bob", time.Hour) // within the same second
+	check(map[string]bool{bob: true, twin: true, again: false})
+	revoke(t, dir, "user/bob")
+	check(map[string]bool{again: true})
+	check(map[string]bool{issue(t, a, "user/bob", time.Hour): false})
 
 	// what is issued after a word is good
 	must(t, os.WriteFile(filepath.Join(dir, pki.RevokedFile), []byte("user/alice "+time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)+" # she left\n\n# and came back\n"), 0o600))
