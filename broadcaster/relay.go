@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"slices"
 	"strings"
@@ -96,18 +95,15 @@ func relayStream(ctx context.Context, link caller, q relay, send func(any) error
 		return err
 	}
 	defer s.Close()
-	for {
-		var item any
-		switch err := s.Next(&item); {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
+	for item, err := range rpc.Items[any](s) {
+		if err != nil {
 			return err
 		}
 		if err := send(item); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // reach is the link to a node's agent, or why there is none.

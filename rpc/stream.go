@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"sync"
 )
 
@@ -17,6 +18,21 @@ type Stream struct {
 	single bool
 	once   sync.Once
 	over   func(err error) // called at the end, if set
+}
+
+// Items is what the stream has from now on, for a range loop: each item, or at
+// last the error that ended it. A stream whose method has returned ends the loop
+// without one. Close the stream all the same.
+func Items[T any](s *Stream) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for {
+			var item T
+			err := s.Next(&item)
+			if errors.Is(err, io.EOF) || !yield(item, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // ended tells, once, how the stream ended.

@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"longshore/internal/placement"
+	"longshore/rpc"
 )
 
 func (a *app) events() *cobra.Command {
@@ -79,11 +78,8 @@ func (a *app) showLog(ctx context.Context, f placement.LogFilter) error {
 	if !a.json {
 		fmt.Fprintf(a.stdout, "%8s  %-14s  %-40s  %-22s  %-18s  %s\n", "REV", "WHEN", "ABOUT", "CHANGE", "BY", "WHY")
 	}
-	for {
-		var t placement.Transition
-		switch err := s.Next(&t); {
-		case errors.Is(err, io.EOF):
-			return nil
+	for t, err := range rpc.Items[placement.Transition](s) {
+		switch {
 		case ctx.Err() != nil:
 			return &exitError{code: exitInterrupted}
 		case err != nil:
@@ -95,6 +91,7 @@ func (a *app) showLog(ctx context.Context, f placement.LogFilter) error {
 		}
 		fmt.Fprintf(a.stdout, "%8d  %-14s  %-40s  %-22s  %-18s  %s\n", t.Rev, when(t), about(t), became(t), t.By, t.Why)
 	}
+	return nil
 }
 
 // when is "3 minutes ago", or "start 12 +5m4s" of an earlier start.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"longshore/internal/placement"
+	"longshore/rpc"
 )
 
 func (a *app) logs() *cobra.Command {
@@ -114,17 +114,14 @@ func (a *app) inCopy(ctx context.Context, replica, method string, args func(plac
 		return 0, err
 	}
 	defer stream.Close()
-	for {
-		var item struct {
-			Stream   string `json:"stream"`
-			Data     any    `json:"data"`
-			ExitCode int    `json:"exit_code"`
-			TimedOut bool   `json:"timed_out"`
-		}
-		err := stream.Next(&item)
+	type output struct {
+		Stream   string `json:"stream"`
+		Data     any    `json:"data"`
+		ExitCode int    `json:"exit_code"`
+		TimedOut bool   `json:"timed_out"`
+	}
+	for item, err := range rpc.Items[output](stream) {
 		switch {
-		case errors.Is(err, io.EOF):
-			return code, nil
 		case err != nil && ctx.Err() != nil:
 			return 0, &exitError{code: exitInterrupted}
 		case err != nil:
@@ -142,6 +139,7 @@ func (a *app) inCopy(ctx context.Context, replica, method string, args func(plac
 			return 0, err
 		}
 	}
+	return code, nil
 }
 
 // pass writes output as it was written.

@@ -160,18 +160,15 @@ func (a *app) callMethod(ctx context.Context, t target, key, method string, word
 		return err
 	}
 	defer s.Close()
-	for {
-		var item any
-		switch err := s.Next(&item); {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
+	for item, err := range rpc.Items[any](s) {
+		if err != nil {
 			return err
 		}
 		if err := a.value(item); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // argument reads a word as JSON, or as text.
